@@ -1,0 +1,37 @@
+# How a room of the house is built: one static library a folder, warnings as errors, headers included from the root.
+
+add_library(octet_flags INTERFACE)
+target_include_directories(octet_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+# Contracted multiply-adds would make an element's bits depend on the compiler; kernels ask for them by name.
+target_compile_options(octet_flags INTERFACE -Wall -Wextra -Wpedantic -Werror -Wshadow -Wconversion -Wno-sign-conversion
+                                             -ffp-contract=off)
+if(OCTET_SANITIZE)
+  target_compile_options(octet_flags INTERFACE -fsanitize=${OCTET_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(octet_flags INTERFACE -fsanitize=${OCTET_SANITIZE})
+endif()
+if(OCTET_FUZZ)
+  target_compile_options(octet_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# octet_add_library(NAME libraries...): the target octet_NAME of every .cc in this folder, linked to `libraries`.
+function(octet_add_library name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  add_library(octet_${name} STATIC ${sources})
+  target_link_libraries(octet_${name} PUBLIC octet_flags ${ARGN})
+endfunction()
+
+# octet_add_tests(NAME libraries...): one GoogleTest program of every *_test.cc in this folder, each test known to ctest.
+function(octet_add_tests name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
+  add_executable(${name}_tests ${sources})
+  target_link_libraries(${name}_tests PRIVATE octet_flags GTest::gmock GTest::gtest_main ${ARGN})
+  target_compile_definitions(${name}_tests PRIVATE OCTET_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${name})
+endfunction()
+
+# octet_add_fuzzer(NAME libraries...): the libFuzzer program NAME_fuzzer of NAME_fuzzer.cc in this folder.
+function(octet_add_fuzzer name)
+  add_executable(${name}_fuzzer ${name}_fuzzer.cc)
+  target_link_libraries(${name}_fuzzer PRIVATE ${ARGN})
+  target_link_options(${name}_fuzzer PRIVATE -fsanitize=fuzzer)
+endfunction()
