@@ -1,0 +1,119 @@
+// Backend: the coarse operations a model layer is made of, on one device. Implementations: reference (a scalar oracle),
+// cpu (SIMD). All tensors of a call live on the backend's device; outputs are preallocated and never alias inputs unless
+// the operation says so; operations are enqueued on the stream and do not fail (a wrong shape is a failed check). Any
+// number of rows is allowed, also zero. Activations are fp32.
+//
+// The order of floating-point operations is part of each contract where it says so: an element's bits depend neither on
+// the number of rows nor on its place among them.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "kernels/kv_cache.h"
+#include "kernels/weight.h"
+#include "runtime/base/device.h"
+#include "runtime/base/tensor.h"
+
+namespace octet {
+
+// Consecutive rows of a step that belong to one sequence and stand at consecutive positions.
+struct SequenceRows {
+  int32_t first_row = 0;
+  int32_t num_rows = 0;
+  int32_t first_position = 0;  // position of first_row in its sequence
+};
+
+// What the rows of a step are, for the operations that read or write the KV cache.
+struct PagedBatch {
+  std::span<const SequenceRows> sequences;  // host memory; rows ascending, without gaps
+  TensorView positions;                     // I32 [rows]
+  TensorView page_tables;                   // I32 [num_sequences, max_pages]: the pages of each sequence, in order
+};
+
+struct AttentionShape {
+  int64_t num_heads = 0;     // query heads on this rank; query head h reads KV head h / (num_heads / num_kv_heads)
+  int64_t num_kv_heads = 0;  // KV heads on this rank
+  int64_t head_dim = 0;
+  int64_t window = 0;  // sliding window: position i sees keys i - window < j <= i; 0: all j <= i
+};
+
+// A step's (row, chosen expert) pairs that are computed here, sorted by local expert, then by row.
+struct ExpertGroups {
+  TensorView offsets;         // I32 [num_local_experts + 1]: the assignments of local expert e are [offsets[e], offsets[e+1])
+  TensorView assignment_row;  // I32 [max assignments]: the row of each assignment
+  TensorView slots;           // I32 [rows, top_k]: the assignment of each choice, -1 where the expert is not here
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+
+  // Memory, weights and transfers -------------------------------------------------------------------------------------
+
+  // Device memory, zeroed.
+  virtual Buffer allocate(size_t bytes) = 0;
+  // Copies a weight into the layout that gemm and grouped_gemm read. The source is not needed afterwards.
+  virtual Weight prepare(const WeightSpec& spec) = 0;
+  // Copies between host memory and the device. upload reads the host memory before it returns.
+  virtual void upload(const void* host, TensorView destination, Stream& stream) = 0;
+  virtual void download(TensorView source, void* host, Stream& stream) = 0;
+
+  // Rows --------------------------------------------------------------------------------------------------------------
+
+  // out[r] = table[ids[r]] as fp32. ids I32 [rows], table [vocab, hidden] kF32/kBF16/kF16, out F32 [rows, hidden].
+  virtual void embed(TensorView ids, TensorView table, TensorView out, Stream& stream) = 0;
+  // out[r] = source[row_index[r]]. source, out of one dtype, [*, width]; row_index I32 [rows].
+  virtual void gather_rows(TensorView source, TensorView row_index, TensorView out, Stream& stream) = 0;
+  // x += delta, one rounded addition an element. F32 [rows, width].
+  virtual void add(TensorView x, TensorView delta, Stream& stream) = 0;
+  // y = x / sqrt(mean(x²) + eps) · weight, mean in a fixed order within the row. x, y F32 [rows, hidden] (y may be x),
+  // weight F32 [hidden].
+  virtual void rms_norm(TensorView x, TensorView weight, float eps, TensorView y, Stream& stream) = 0;
+
+  // Products ----------------------------------------------------------------------------------------------------------
+
+  // y[r] = weight applied to x[r], as WeightSpec says. x F32 [rows, num_inputs], y F32 [rows, num_outputs].
+  virtual void gemm(TensorView x, const Weight& weight, TensorView y, Stream& stream) = 0;
+  // For each local expert e and each assignment a in [offsets[e], offsets[e + 1]):
+  //   y[a] = experts[e] applied to x[assignment_row[a]], or to x[a] where assignment_row is empty (data == nullptr).
+  // x F32 [*, num_inputs], y F32 [max assignments, num_outputs]; rows of y behind the last assignment stay as they are.
+  // Experts may be gated or plain, all alike. Bits as gemm's.
+  virtual void grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets, std::span<const Weight> experts,
+                            TensorView y, Stream& stream) = 0;
+
+  // Attention ---------------------------------------------------------------------------------------------------------
+
+  // The rotations of a step: for row r and i < head_dim / 2, table[r, i] = cos(a), table[r, head_dim / 2 + i] = sin(a),
+  // a = fp32(positions[r] · inverse_frequency[i]). positions I32 [rows], inverse_frequency F32 [head_dim / 2],
+  // table F32 [rows, head_dim].
+  virtual void rope_table(TensorView positions, TensorView inverse_frequency, TensorView table, Stream& stream) = 0;
+  // Rotates queries and keys by pairs (i, i + head_dim / 2) and stores keys and values in the cache's pages.
+  // qkv F32 [rows, (num_heads + 2 · num_kv_heads) · head_dim]: queries (rotated in place), keys, values.
+  // kI8 pages: scale = max|v| / 127 over a head's row, elements rounded to nearest even.
+  virtual void rope_and_store_kv(TensorView qkv, TensorView table, const PagedBatch& batch, const AttentionShape& shape,
+                                 const KvCacheView& cache, Stream& stream) = 0;
+  // Causal attention of each row over the cached keys of its sequence up to its own position.
+  // score(j) = (q · head_dim^-1/2) · k_j; keys in blocks of kPageTokens in order within splits of kSplitTokens, by
+  // absolute position, with a running maximum (Milakov and Gimelshein, 2018); splits merged in order.
+  // qkv as rope_and_store_kv left it; out F32 [rows, num_heads · head_dim].
+  virtual void paged_attention(TensorView qkv, const PagedBatch& batch, const AttentionShape& shape,
+                               const KvCacheView& cache, TensorView out, Stream& stream) = 0;
+
+  // Mixture of experts ------------------------------------------------------------------------------------------------
+
+  // The top_k largest logits of each row, largest first, ties to the lowest expert id; weights are the softmax over the
+  // chosen. logits F32 [rows, num_experts], ids I32 [rows, top_k], weights F32 [rows, top_k].
+  virtual void route_top_k(TensorView logits, TensorView ids, TensorView weights, Stream& stream) = 0;
+  // Sorts the choices by local expert. ids I32 [rows, top_k]; local_expert I32 [num_experts]: the local index of each
+  // expert, -1 where it is not here (an id of -1 is nobody's).
+  virtual void group_by_expert(TensorView ids, TensorView local_expert, const ExpertGroups& groups, Stream& stream) = 0;
+  // out[r] = 0 + Σ weights[r, j] · y[slots[r, j]] over the choices with slots[r, j] >= 0, in ascending expert id, each
+  // product rounded before it is added. y F32 [*, hidden], slots, ids I32 [rows, top_k], weights F32 [rows, top_k].
+  virtual void weighted_sum(TensorView y, TensorView slots, TensorView ids, TensorView weights, TensorView out,
+                            Stream& stream) = 0;
+};
+
+}  // namespace octet
