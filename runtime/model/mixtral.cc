@@ -15,7 +15,7 @@ ShardPlan plan_shard(const ModelConfig& config, const Topology& topology, int ra
                          place_experts_linear(config.num_experts, topology.ep));
 }
 
-int64_t most_pages(const ModelConfig& config) { return (config.max_positions + kPageTokens - 1) / kPageTokens; }
+int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
 // theta^(-2i / head_dim), rounded to fp32 at each step as the reference implementation does.
 Tensor inverse_frequencies(const ModelConfig& config, Backend& backend) {
@@ -39,6 +39,7 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, int ran
       rank_(rank),
       backend_(backend),
       options_(options),
+      max_context_(options.max_context > 0 ? options.max_context : config_.max_positions),
       shard_(plan_shard(config_, topology, rank)),
       weights_(load_shard_weights(checkpoint, shard_, backend, options.load)),
       kv_(backend, {config_.num_layers, options.num_pages, shard_.kv_heads.size(), config_.head_dim, options.kv_dtype}),
@@ -53,7 +54,7 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, int ran
       inverse_frequency_(inverse_frequencies(config_, backend)),
       token_ids_(backend.allocate_tensor(DType::kI32, {options.max_rows})),
       positions_(backend.allocate_tensor(DType::kI32, {options.max_rows})),
-      page_tables_(backend.allocate_tensor(DType::kI32, {options.max_rows * most_pages(config_)})),
+      page_tables_(backend.allocate_tensor(DType::kI32, {options.max_rows * pages_of(max_context_)})),
       row_index_(backend.allocate_tensor(DType::kI32, {options.max_logit_rows})),
       residual_(backend.allocate_tensor(DType::kF32, {options.max_rows, config_.hidden_size})),
       selected_(backend.allocate_tensor(DType::kF32, {options.max_logit_rows, config_.hidden_size})),

@@ -21,6 +21,7 @@ struct MixtralOptions {
   int64_t max_rows = 512;        // rows of one step
   int64_t max_logit_rows = 512;  // rows among them whose logits are wanted
   int64_t num_pages = 0;         // KV pages
+  int64_t max_context = 0;       // longest sequence in tokens; 0: the checkpoint's
   DType kv_dtype = DType::kF32;
   LoadOptions load;
 };
@@ -43,7 +44,7 @@ class Mixtral final : public ModelRunner {
   int64_t num_pages() const override { return kv_.shape().num_pages; }
   int64_t num_groups() const override { return topology_.dp; }
   int64_t vocab_size() const override { return config_.vocab_size; }
-  int64_t max_context() const override { return config_.max_positions; }
+  int64_t max_context() const override { return max_context_; }
   Result<StepResult> run(const StepPlan& plan) override;
 
   int64_t weight_bytes_read() const { return weights_.bytes_read; }
@@ -60,6 +61,7 @@ class Mixtral final : public ModelRunner {
   Backend& backend_;
   HostStream stream_;
   MixtralOptions options_;
+  int64_t max_context_;
   ShardPlan shard_;
   ShardWeights weights_;
   KvStore kv_;
