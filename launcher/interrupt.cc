@@ -23,8 +23,6 @@ void catch_interrupts() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-Status check_interrupted() {
-  return interrupted != 0 ? Status(StatusCode::kInterrupted, "interrupted") : ok_status();
-}
+Status check_interrupted() { return interrupted != 0 ? Status(StatusCode::kInterrupted, "interrupted") : ok_status(); }
 
 }  // namespace octet

@@ -43,15 +43,18 @@ void SamplingFlags::declare(CLI::App& app) {
   add(app, "top-k", "top_k", Kind::kNumber, "N", "choose among the N most probable tokens; 0: off");
   add(app, "top-p", "top_p", Kind::kNumber, "X", "choose among the fewest tokens that together have this probability");
   add(app, "min-p", "min_p", Kind::kNumber, "X", "drop tokens less probable than X times the most probable one");
-  add(app, "repetition-penalty", "repetition_penalty", Kind::kNumber, "X", "above 1: tokens seen before become less likely");
-  add(app, "frequency-penalty", "frequency_penalty", Kind::kNumber, "X", "taken off a logit for each time it was put out");
+  add(app, "repetition-penalty", "repetition_penalty", Kind::kNumber, "X",
+      "above 1: tokens seen before become less likely");
+  add(app, "frequency-penalty", "frequency_penalty", Kind::kNumber, "X",
+      "taken off a logit for each time it was put out");
   add(app, "presence-penalty", "presence_penalty", Kind::kNumber, "X", "taken off the logits of tokens put out before");
   add(app, "logit-bias", "logit_bias", Kind::kMap, "ID=X", "add X to the logit of token ID (repeatable)");
   add(app, "seed", "seed", Kind::kNumber, "N", "of the draws; unset: drawn, and reported by --json");
   add(app, "stop", "stop", Kind::kTexts, "TEXT", "end the output before this text (repeatable)");
   add(app, "stop-token-id", "stop_token_ids", Kind::kNumbers, "ID", "end the output at this token (repeatable)");
   add(app, "ignore-eos", "ignore_eos", Kind::kSwitch, "", "go on after an end-of-sequence token");
-  add(app, "logprobs", "logprobs", Kind::kNumber, "N", "report each token's log-probability and the N most probable (--json)");
+  add(app, "logprobs", "logprobs", Kind::kNumber, "N",
+      "report each token's log-probability and the N most probable (--json)");
   add(app, "num-samples", "num_samples", Kind::kNumber, "N", "independent outputs of the prompt");
 }
 

@@ -8,6 +8,7 @@
 #include "launcher/output.h"
 #include "launcher/paths.h"
 #include "runtime/base/log.h"
+#include "runtime/model/check_weights.h"
 
 namespace octet {
 namespace {

@@ -31,7 +31,8 @@ class GenerateCommand final : public Command {
 
   void declare(CLI::App& app) override {
     declare_text_input(app, input_, "PROMPT", "the prompt");
-    ids_option_ = app.add_option("--ids", ids_file_, "prompt as a JSON array of token ids, used as given")->type_name("FILE");
+    ids_option_ =
+        app.add_option("--ids", ids_file_, "prompt as a JSON array of token ids, used as given")->type_name("FILE");
     ids_option_->excludes(input_.text_option)->excludes(input_.file_option);
     app.add_flag("--json", json_, "print one JSON object (one a line with --num-samples) instead of text");
     sampling_.declare(app);
@@ -103,8 +104,9 @@ class GenerateCommand final : public Command {
         OCTET_RETURN_IF_ERROR(print_line(streamed ? "" : output.text));
       }
     }
-    log_info("first token after {:.3f} s (prefill {:.1f} tokens/s), then {:.1f} tokens/s", generation.time_to_first_token(),
-             generation.prefill_tokens_per_second(), generation.decode_tokens_per_second());
+    log_info("first token after {:.3f} s (prefill {:.1f} tokens/s), then {:.1f} tokens/s",
+             generation.time_to_first_token(), generation.prefill_tokens_per_second(),
+             generation.decode_tokens_per_second());
     return ok_status();
   }
 

@@ -28,7 +28,9 @@ class LogitsCommand final : public Command {
     declare_text_input(app, input_, "PROMPT", "the prompt");
     ids_option_ = app.add_option("--ids", ids_file_, "a JSON array of token ids, used as given")->type_name("FILE");
     ids_option_->excludes(input_.text_option)->excludes(input_.file_option);
-    app.add_option("--positions", positions_, "positions whose logits to write (default: all)")->delimiter(',')->type_name("N,N,…");
+    app.add_option("--positions", positions_, "ascending positions whose logits to write (default: all)")
+        ->delimiter(',')
+        ->type_name("N,N,…");
     app.add_option("--out", out_, "the file to write")->required()->type_name("FILE");
     declare_model_flags(app, model_);
   }
@@ -55,36 +57,31 @@ class LogitsCommand final : public Command {
   }
 
  private:
-  // Positions in the order asked for; rows are delivered in ascending order, so they are kept until all are there.
   Status write_logits(Session& session, std::vector<TokenId> ids) {
     if (positions_.empty()) {
       for (int64_t p = 0; p < std::ssize(ids); ++p) positions_.push_back(p);
     }
-    const int64_t vocab = session.config().vocab_size;
     Request request;
     request.prompt = std::move(ids);
     request.params.max_tokens = 0;
     request.prompt_logit_positions = positions_;
-    auto& wanted = request.prompt_logit_positions;
-    std::sort(wanted.begin(), wanted.end());
-    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
-    std::map<int64_t, std::vector<float>> rows;
+    std::optional<SafetensorsWriter> writer;
+    Status written;
     RequestCallbacks callbacks;
-    callbacks.on_prompt_logits = [&rows](int64_t position, std::span<const float> logits) {
-      rows[position].assign(logits.begin(), logits.end());
+    callbacks.on_prompt_logits = [&](int64_t, std::span<const float> logits) {
+      if (written.ok()) written = writer->append(std::as_bytes(logits));
     };
     Engine engine(session.runner(), {model_.prefill_chunk, model_.max_batch});
-    OCTET_ASSIGN_OR_RETURN([[maybe_unused]] const RequestId id, engine.submit(std::move(request), std::move(callbacks)));
-    for (bool more = true; more;) {
+    OCTET_ASSIGN_OR_RETURN([[maybe_unused]] const RequestId id,
+                           engine.submit(std::move(request), std::move(callbacks)));
+    const TensorDeclaration declaration{"logits", DType::kF32, {std::ssize(positions_), session.config().vocab_size}};
+    OCTET_ASSIGN_OR_RETURN(writer, SafetensorsWriter::create(out_, {&declaration, 1}));
+    for (bool more = true; more && written.ok();) {
       OCTET_RETURN_IF_ERROR(check_interrupted());
       OCTET_ASSIGN_OR_RETURN(more, engine.step());
     }
-    const TensorDeclaration declaration{"logits", DType::kF32, {std::ssize(positions_), vocab}};
-    OCTET_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(out_, {&declaration, 1}));
-    for (const int64_t position : positions_) {
-      OCTET_RETURN_IF_ERROR(writer.append(std::as_bytes(std::span(rows.at(position)))));
-    }
-    OCTET_RETURN_IF_ERROR(writer.finish());
+    OCTET_RETURN_IF_ERROR(written);
+    OCTET_RETURN_IF_ERROR(writer->finish());
     log_info("{}: logits of {} positions", out_, positions_.size());
     return ok_status();
   }

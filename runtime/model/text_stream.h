@@ -13,9 +13,9 @@
 namespace octet {
 
 struct TextStreamOptions {
-  std::vector<std::string> stop;      // end the text; not part of it
-  std::span<const TokenId> prompt;    // the text continues these tokens (an answer in a chat: none)
-  bool strip_leading_space = false;   // an answer in a chat
+  std::vector<std::string> stop;     // end the text; not part of it
+  std::span<const TokenId> prompt;   // the text continues these tokens (an answer in a chat: none)
+  bool strip_leading_space = false;  // an answer in a chat
 };
 
 // Text is released once and never taken back. The tokenizer must outlive it. One per output; not thread-safe.
