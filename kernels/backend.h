@@ -1,7 +1,7 @@
 // Backend: the coarse operations a model layer is made of, on one device. Implementations: reference (a scalar oracle),
-// cpu (SIMD). All tensors of a call live on the backend's device; outputs are preallocated and never alias inputs unless
-// the operation says so; operations are enqueued on the stream and do not fail (a wrong shape is a failed check). Any
-// number of rows is allowed, also zero. Activations are fp32.
+// cpu (SIMD). All tensors of a call live on the backend's device; outputs are preallocated and never alias inputs
+// unless the operation says so; operations are enqueued on the stream and do not fail (a wrong shape is a failed
+// check). Any number of rows is allowed, also zero. Activations are fp32.
 //
 // The order of floating-point operations is part of each contract where it says so: an element's bits depend neither on
 // the number of rows nor on its place among them.
@@ -41,7 +41,7 @@ struct AttentionShape {
 
 // A step's (row, chosen expert) pairs that are computed here, sorted by local expert, then by row.
 struct ExpertGroups {
-  TensorView offsets;         // I32 [num_local_experts + 1]: the assignments of local expert e are [offsets[e], offsets[e+1])
+  TensorView offsets;  // I32 [num_local_experts + 1]: the assignments of local expert e are [offsets[e], offsets[e+1])
   TensorView assignment_row;  // I32 [max assignments]: the row of each assignment
   TensorView slots;           // I32 [rows, top_k]: the assignment of each choice, -1 where the expert is not here
 };
@@ -81,8 +81,8 @@ class Backend {
   //   y[a] = experts[e] applied to x[assignment_row[a]], or to x[a] where assignment_row is empty (data == nullptr).
   // x F32 [*, num_inputs], y F32 [max assignments, num_outputs]; rows of y behind the last assignment stay as they are.
   // Experts may be gated or plain, all alike. Bits as gemm's.
-  virtual void grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets, std::span<const Weight> experts,
-                            TensorView y, Stream& stream) = 0;
+  virtual void grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets,
+                            std::span<const Weight> experts, TensorView y, Stream& stream) = 0;
 
   // Attention ---------------------------------------------------------------------------------------------------------
 

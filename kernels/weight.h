@@ -1,5 +1,5 @@
-// Weight matrices: as a checkpoint stores them (MatrixSource), as the model asks for them (WeightSpec), and as a backend
-// keeps them (Weight).
+// Weight matrices: as a checkpoint stores them (MatrixSource), as the model asks for them (WeightSpec), and as a
+// backend keeps them (Weight).
 #pragma once
 
 #include <cstdint>
@@ -10,14 +10,14 @@
 
 namespace octet {
 
-// A matrix in a mapped file, row-major, not owned: element (r, c) lies at data + (source_row(r) * row_stride + c) elements.
-// `data` need not be aligned. dtype is kF32, kBF16 or kF16.
+// A matrix in a mapped file, row-major, not owned: element (r, c) lies at data + (source_row(r) * row_stride + c)
+// elements. `data` need not be aligned. dtype is kF32, kBF16 or kF16.
 struct MatrixSource {
   const std::byte* data = nullptr;
   DType dtype = DType::kF32;
   int64_t num_rows = 0;
   int64_t num_columns = 0;
-  int64_t row_stride = 0;             // elements from one row to the next
+  int64_t row_stride = 0;              // elements from one row to the next
   std::span<const int32_t> row_order;  // source_row(r) = row_order[r]; empty: r
 
   int64_t source_row(int64_t row) const { return row_order.empty() ? row : row_order[static_cast<size_t>(row)]; }
@@ -34,9 +34,10 @@ struct WeightSpec {
   bool gated = false;
   // Element type to keep the weight in: kF32, kBF16 or kF16.
   DType dtype = DType::kF32;
-  // The columns (inputs) are cut at these ascending bounds, first 0, last num_columns, pieces possibly empty. Every piece
-  // gives a partial product, a chain of fp32 operations in ascending column, and the partials are added in the midpoint
-  // tree sum[i,j) = sum[i,m) + sum[m,j), m = (i+j)/2. One piece: {0, num_columns}. A gated weight has one piece.
+  // The columns (inputs) are cut at these ascending bounds, first 0, last num_columns, pieces possibly empty. Every
+  // piece gives a partial product, a chain of fp32 operations in ascending column, and the partials are added in the
+  // midpoint tree sum[i,j) = sum[i,m) + sum[m,j), m = (i+j)/2. One piece: {0, num_columns}. A gated weight has one
+  // piece.
   std::vector<int64_t> partial_bounds;
 
   int64_t num_inputs() const { return parts.front().num_columns; }

@@ -13,9 +13,9 @@ namespace octet {
 }  // namespace octet
 
 // OCTET_CHECK(condition) or OCTET_CHECK(condition, "format {}", values...).
-#define OCTET_CHECK(condition, ...)                                                              \
-  do {                                                                                           \
-    if (!(condition)) [[unlikely]] {                                                             \
-      ::octet::check_failed(#condition, __FILE__, __LINE__, ::fmt::format("" __VA_ARGS__));       \
-    }                                                                                            \
+#define OCTET_CHECK(condition, ...)                                                         \
+  do {                                                                                      \
+    if (!(condition)) [[unlikely]] {                                                        \
+      ::octet::check_failed(#condition, __FILE__, __LINE__, ::fmt::format("" __VA_ARGS__)); \
+    }                                                                                       \
   } while (false)

@@ -1,4 +1,5 @@
-// Element types, shapes, and the two ways to hold a tensor: TensorView (a place in somebody's memory) and Tensor (owns it).
+// Element types, shapes, and the two ways to hold a tensor: TensorView (a place in somebody's memory) and Tensor (owns
+// it).
 #pragma once
 
 #include <array>

@@ -1,7 +1,7 @@
-// A Mixtral checkpoint on disk, in any of the layouts that people have: Hugging Face (single file or shards with an index;
-// per-expert or fused expert tensors; tied embeddings) and Mistral-native (params.json, consolidated*.safetensors). Opening
-// it validates everything that can be known without reading weights: every header, and every tensor's presence, dtype and
-// shape against the configuration. The files are mapped, not read.
+// A Mixtral checkpoint on disk, in any of the layouts that people have: Hugging Face (single file or shards with an
+// index; per-expert or fused expert tensors; tied embeddings) and Mistral-native (params.json,
+// consolidated*.safetensors). Opening it validates everything that can be known without reading weights: every header,
+// and every tensor's presence, dtype and shape against the configuration. The files are mapped, not read.
 #pragma once
 
 #include <cstdint>
@@ -64,14 +64,14 @@ class Checkpoint {
   int64_t file_bytes() const;  // of all weight files
 
   // Views into the mapped files, valid while the checkpoint lives.
-  MatrixSource embedding() const;  // [vocab, hidden]
+  MatrixSource embedding() const;   // [vocab, hidden]
   MatrixSource final_norm() const;  // [1, hidden]
   MatrixSource output() const;      // [vocab, hidden]; the embedding where tied
   AttentionTensors attention(int64_t layer) const;
   MoeTensors moe(int64_t layer) const;
 
-  // Tells the system that the mapped bytes of a matrix are not needed any more (they leave resident memory; reading them
-  // again works and costs the read).
+  // Tells the system that the mapped bytes of a matrix are not needed any more (they leave resident memory; reading
+  // them again works and costs the read).
   static void drop_pages(const MatrixSource& matrix);
 
  private:

@@ -23,7 +23,7 @@ class ModelRunner {
   // Rows of one step that the runner has room for, in every group, and rows of logits among them.
   virtual int64_t max_rows() const = 0;
   virtual int64_t max_logit_rows() const = 0;
-  virtual int64_t num_pages() const = 0;  // KV pages of one dp group
+  virtual int64_t num_pages() const = 0;   // KV pages of one dp group
   virtual int64_t num_groups() const = 0;  // dp
   virtual int64_t vocab_size() const = 0;
   // Longest sequence in tokens.

@@ -11,10 +11,10 @@ namespace octet {
 
 // The rows of one attention replica (dp group): it holds these sequences' KV pages.
 struct GroupPlan {
-  std::vector<TokenId> token_ids;         // [rows]
-  std::vector<SequenceRows> sequences;    // rows ascending, without gaps; together they are all rows
+  std::vector<TokenId> token_ids;                 // [rows]
+  std::vector<SequenceRows> sequences;            // rows ascending, without gaps; together they are all rows
   std::vector<std::vector<int32_t>> page_tables;  // of each sequence: its pages in order, enough for its last row
-  std::vector<int32_t> logit_rows;        // rows whose logits are wanted, ascending
+  std::vector<int32_t> logit_rows;                // rows whose logits are wanted, ascending
 
   int64_t num_rows() const { return static_cast<int64_t>(token_ids.size()); }
 };

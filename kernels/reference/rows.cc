@@ -1,0 +1,50 @@
+// Row-wise operations and transfers of the reference backend.
+#include <cmath>
+#include <cstring>
+
+#include "kernels/reference/reference_backend.h"
+
+namespace octet {
+
+void ReferenceBackend::upload(const void* host, TensorView destination, Stream&) {
+  std::memcpy(destination.data, host, static_cast<size_t>(destination.num_bytes()));
+}
+
+void ReferenceBackend::download(TensorView source, void* host, Stream&) {
+  std::memcpy(host, source.data, static_cast<size_t>(source.num_bytes()));
+}
+
+void ReferenceBackend::embed(TensorView ids, TensorView table, TensorView out, Stream&) {
+  const int64_t width = out.row_elements();
+  for (int64_t r = 0; r < out.rows(); ++r) {
+    const TensorView row = table.slice_rows(ids.as<int32_t>()[r], 1);
+    read_as_f32(static_cast<const std::byte*>(row.data), table.dtype, width, out.as<float>() + r * width);
+  }
+}
+
+void ReferenceBackend::gather_rows(TensorView source, TensorView row_index, TensorView out, Stream&) {
+  const int64_t row_bytes = out.row_elements() * dtype_size(out.dtype);
+  for (int64_t r = 0; r < out.rows(); ++r) {
+    std::memcpy(static_cast<std::byte*>(out.data) + r * row_bytes,
+                static_cast<const std::byte*>(source.data) + row_index.as<int32_t>()[r] * row_bytes,
+                static_cast<size_t>(row_bytes));
+  }
+}
+
+void ReferenceBackend::add(TensorView x, TensorView delta, Stream&) {
+  for (int64_t i = 0; i < x.num_elements(); ++i) x.as<float>()[i] += delta.as<float>()[i];
+}
+
+void ReferenceBackend::rms_norm(TensorView x, TensorView weight, float eps, TensorView y, Stream&) {
+  const int64_t width = x.row_elements();
+  for (int64_t r = 0; r < x.rows(); ++r) {
+    const float* in = x.as<float>() + r * width;
+    float* out = y.as<float>() + r * width;
+    float sum = 0;
+    for (int64_t i = 0; i < width; ++i) sum += in[i] * in[i];
+    const float scale = 1.0F / std::sqrt(sum / static_cast<float>(width) + eps);
+    for (int64_t i = 0; i < width; ++i) out[i] = in[i] * scale * weight.as<float>()[i];
+  }
+}
+
+}  // namespace octet
