@@ -10,14 +10,18 @@
 namespace octet {
 namespace {
 
-// Inputs of a widened panel: 32 KiB, with a tile's rows within the first-level cache.
-constexpr int64_t kPanelDepth = 256;
-// Rows of a row block: its rows of one panel depth (256 KiB) and its sums stay in the second-level cache.
+// Inputs that several tiles go over at a time: a block's weights (16 KiB) and a tile's rows (14 KiB) stay in the
+// first-level cache, the rows of a row block in the second-level cache.
+constexpr int64_t kDepth = 256;
+// Rows of a row block: its rows of one depth (256 KiB) and its sums stay in the second-level cache.
 constexpr int64_t kMaxBlockRows = 256;
-// Column blocks of a task that works with panels: each fetch of the rows from afar serves that many.
-constexpr int64_t kPanelBlocksPerTask = 8;
-// Weight bytes of a task that reads packed weights, at least: short against the step, long against claiming a task.
-constexpr int64_t kPackedTaskBytes = 128 << 10;
+// Column blocks of a task of several tiles: each fetch of the rows from afar serves that many.
+constexpr int64_t kMaxTaskBlocks = 8;
+// Weight bytes of a task of one tile, at most: short against the step, long against claiming a task.
+constexpr int64_t kStreamTaskBytes = 128 << 10;
+// How far ahead a single tile fetches its weights: past what the hardware's own prefetcher, which stops at every 4 KiB,
+// covers.
+constexpr int64_t kPrefetchBytes = 4096;
 // Tasks that every thread should get, so that uneven threads end together.
 constexpr int64_t kTasksPerThread = 8;
 // Packed rows of a batch in floats: bounds the working memory, whatever the number of rows.
@@ -71,8 +75,9 @@ void GroupedProduct::plan_expert(const GroupedCall& call, size_t expert) {
   const Weight& weight = call.experts[expert];
   const int64_t num_rows = call.offsets[expert + 1] - call.offsets[expert];
   const int64_t num_tiles = divide_up(num_rows, kernels_.tile_rows);
-  // Enough row blocks to keep all threads busy where there are few columns (the router), else as few as the cache allows.
-  const int64_t column_tasks = divide_up(num_blocks(weight), kPanelBlocksPerTask);
+  // Enough row blocks to keep all threads busy where there are few columns (the router), else as few as the cache
+  // allows.
+  const int64_t column_tasks = divide_up(num_blocks(weight), kMaxTaskBlocks);
   const int64_t wanted = divide_up(kTasksPerThread * pool_.num_threads(), column_tasks * 2);
   const int64_t block_tiles = std::clamp(num_tiles / wanted, int64_t{2}, kMaxBlockRows / kernels_.tile_rows);
   const int64_t num_row_blocks = divide_up(num_tiles, block_tiles);
@@ -96,17 +101,13 @@ void GroupedProduct::run_batch(const GroupedCall& call, size_t first, size_t end
   const auto begin = row_blocks_.begin() + static_cast<std::ptrdiff_t>(first);
   const auto stop = row_blocks_.begin() + static_cast<std::ptrdiff_t>(end);
   pool_.parallel_for(row_blocks_[end - 1].end_task, [&](int64_t number, int thread) {
-    const auto block =
-        std::upper_bound(begin, stop, number, [](int64_t n, const RowBlock& candidate) { return n < candidate.end_task; });
+    const auto block = std::upper_bound(begin, stop, number,
+                                        [](int64_t n, const RowBlock& candidate) { return n < candidate.end_task; });
     const int64_t place = number - (block == begin ? 0 : (block - 1)->end_task);
     const int64_t first_block = place * block->blocks_per_task;
     const int64_t count = std::min(block->blocks_per_task, num_blocks(*block->weight) - first_block);
     const Task task{&*block, first_block, count, scratch_.of(thread)};
-    if (reads_packed(*block)) {
-      multiply_packed(task, call.y);
-    } else {
-      multiply_panels(task, call.y);
-    }
+    multiply(task, call.y);
   });
 }
 
@@ -144,10 +145,6 @@ void GroupedProduct::pack_tiles(const GroupedCall& call, const RowBlock& first, 
   }
 }
 
-bool GroupedProduct::reads_packed(const RowBlock& block) const {
-  return block.num_tiles == 1 && block.num_rows <= kernels_.packed_rows;
-}
-
 void GroupedProduct::plan_tasks(size_t first, size_t end) {
   const int64_t wanted = divide_up(kTasksPerThread * pool_.num_threads(), static_cast<int64_t>(end - first));
   int64_t num_tasks = 0;
@@ -155,89 +152,81 @@ void GroupedProduct::plan_tasks(size_t first, size_t end) {
   for (size_t i = first; i < end; ++i) {
     RowBlock& block = row_blocks_[i];
     const int64_t blocks = num_blocks(*block.weight);
-    if (reads_packed(block)) {
-      const int64_t in_flight = kernels_.packed_blocks[static_cast<size_t>(block.num_rows)];
-      const int64_t most = divide_up(kPackedTaskBytes, block_bytes(*block.weight));
+    if (block.num_tiles == 1) {
+      const int64_t in_flight = kernels_.blocks_in_flight[static_cast<size_t>(block.num_rows)];
+      const int64_t most = divide_up(kStreamTaskBytes, block_bytes(*block.weight));
       block.blocks_per_task = divide_up(std::clamp(blocks / wanted, int64_t{1}, most), in_flight) * in_flight;
     } else {
-      block.blocks_per_task = std::clamp(blocks / wanted, int64_t{1}, kPanelBlocksPerTask);
+      block.blocks_per_task = std::clamp(blocks / wanted, int64_t{1}, kMaxTaskBlocks);
     }
     num_tasks += divide_up(blocks, block.blocks_per_task);
     block.end_task = num_tasks;
-    floats = std::max(floats, scratch_floats(block));
+    const int64_t depth = tree_stack_depth(block.weight->partial_bounds.size() - 1);
+    floats = std::max(floats, depth * block.blocks_per_task * block.num_rows * kBlockColumns);
   }
   scratch_.reserve(floats);
 }
 
-int64_t GroupedProduct::scratch_floats(const RowBlock& block) const {
-  const int64_t depth = tree_stack_depth(block.weight->partial_bounds.size() - 1);
-  const int64_t row_floats = depth * block.num_rows * kBlockColumns;
-  if (reads_packed(block)) return row_floats * kernels_.packed_blocks[static_cast<size_t>(block.num_rows)];
-  return row_floats * block.blocks_per_task + kPanelDepth * kBlockColumns;
-}
-
-void GroupedProduct::multiply_packed(const Task& task, float* y) const {
-  const Weight& weight = *task.rows->weight;
-  const RowTile& tile = tiles_[static_cast<size_t>(task.rows->first_tile)];
-  const auto rows = static_cast<size_t>(tile.rows);
-  const PackedKernel kernel = kernels_.packed[static_cast<size_t>(element_of(weight.dtype))][rows];
-  const std::vector<int64_t>& bounds = weight.partial_bounds;
-  const int64_t end_block = task.first_block + task.num_blocks;
-  for (int64_t first = task.first_block; first < end_block; first += kernels_.packed_blocks[rows]) {
-    const int64_t blocks = std::min<int64_t>(kernels_.packed_blocks[rows], end_block - first);
-    const int64_t count = blocks * tile.rows * kBlockColumns;
-    int depth = 0;
-    for (size_t p = 0; p + 1 < bounds.size(); ++p) {
-      kernel({tile.a + bounds[p] * tile.rows,
-              weight.storage.data() + first * block_bytes(weight) + bounds[p] * step_bytes(weight), block_bytes(weight),
-              blocks, bounds[p + 1] - bounds[p], task.scratch + depth * count});
-      depth = merge_partials(kernels_, p, bounds.size() - 1, count, depth + 1, task.scratch);
-    }
-    for (int64_t b = 0; b < blocks; ++b) {
-      store(weight, task.scratch + b * tile.rows * kBlockColumns, tile.first_row, tile.rows, first + b, y);
-    }
-  }
-}
-
-void GroupedProduct::multiply_panels(const Task& task, float* y) const {
+void GroupedProduct::multiply(const Task& task, float* y) const {
   const Weight& weight = *task.rows->weight;
   const std::vector<int64_t>& bounds = weight.partial_bounds;
-  const int64_t block_floats = task.rows->num_rows * kBlockColumns;
-  const int64_t count = task.num_blocks * block_floats;
-  float* stack = task.scratch + kPanelDepth * kBlockColumns;
+  const int64_t count = task.num_blocks * task.rows->num_rows * kBlockColumns;
+  const int64_t step = task.rows->num_tiles == 1 ? weight.num_inputs : kDepth;
   int depth = 0;
   for (size_t p = 0; p + 1 < bounds.size(); ++p) {
-    add_panels(task, bounds[p], bounds[p + 1], stack + depth * count);
-    depth = merge_partials(kernels_, p, bounds.size() - 1, count, depth + 1, stack);
+    float* sums = task.scratch + depth * count;
+    int64_t k = bounds[p];
+    do {  // once for an empty piece, too: its sum is +0
+      const int64_t end = std::min(k + step, bounds[p + 1]);
+      add_inputs(task, k, end, k == bounds[p], sums);
+      k = end;
+    } while (k < bounds[p + 1]);
+    depth = merge_partials(kernels_, p, bounds.size() - 1, count, depth + 1, task.scratch);
   }
-  const int64_t first_row = tiles_[static_cast<size_t>(task.rows->first_tile)].first_row;
-  for (int64_t b = 0; b < task.num_blocks; ++b) {
-    store(weight, stack + b * block_floats, first_row, task.rows->num_rows, task.first_block + b, y);
+  const float* sums = task.scratch;
+  for (int64_t t = 0; t < task.rows->num_tiles; ++t) {
+    const RowTile& tile = tiles_[static_cast<size_t>(task.rows->first_tile + t)];
+    for (int64_t b = 0; b < task.num_blocks; ++b, sums += tile.rows * kBlockColumns) {
+      store(weight, sums, tile.first_row, tile.rows, task.first_block + b, y);
+    }
   }
 }
 
-void GroupedProduct::add_panels(const Task& task, int64_t begin, int64_t end, float* sums) const {
+void GroupedProduct::add_inputs(const Task& task, int64_t begin, int64_t end, bool start, float* sums) const {
   const Weight& weight = *task.rows->weight;
-  const auto widen = kernels_.widen[static_cast<size_t>(element_of(weight.dtype))];
-  if (begin == end) std::fill_n(sums, task.num_blocks * task.rows->num_rows * kBlockColumns, 0.0F);
-  for (int64_t k = begin; k < end; k += kPanelDepth) {
-    const int64_t panel_depth = std::min(kPanelDepth, end - k);
-    float* out = sums;
-    for (int64_t b = 0; b < task.num_blocks; ++b) {
-      const std::byte* packed = weight.storage.data() + (task.first_block + b) * block_bytes(weight) + k * step_bytes(weight);
-      widen(packed, panel_depth, task.scratch);
-      // While the tiles are computed, the packed form of the next panel comes from memory, a share with every tile.
-      const std::byte* next = b + 1 < task.num_blocks ? packed + block_bytes(weight)
-                                                      : packed + panel_depth * step_bytes(weight) -
-                                                            (task.num_blocks - 1) * block_bytes(weight);
-      const int64_t share = step_bytes(weight) / task.rows->num_tiles;
-      for (int64_t t = 0; t < task.rows->num_tiles; ++t) {
-        const RowTile& tile = tiles_[static_cast<size_t>(task.rows->first_tile + t)];
-        kernels_.panel[static_cast<size_t>(tile.rows)]({tile.a + k * tile.rows, task.scratch, kBlockColumns, panel_depth,
-                                                        out, kBlockColumns, k == begin, next + t * share * panel_depth,
-                                                        share});
-        out += tile.rows * kBlockColumns;
-      }
+  const RowTile* tiles = &tiles_[static_cast<size_t>(task.rows->first_tile)];
+  const auto& kernels = kernels_.packed[static_cast<size_t>(element_of(weight.dtype))];
+  const std::byte* packed = weight.storage.data() + task.first_block * block_bytes(weight) + begin * step_bytes(weight);
+  PackedProduct product;
+  product.block_bytes = block_bytes(weight);
+  product.depth = end - begin;
+  product.start = start;
+  if (task.rows->num_tiles == 1) {
+    product.a = tiles->a + begin * tiles->rows;
+    product.weights = packed;
+    product.num_blocks = task.num_blocks;
+    product.sums = sums;
+    product.prefetch = packed + kPrefetchBytes;
+    product.prefetch_step = step_bytes(weight);
+    kernels[static_cast<size_t>(tiles->rows)](product);
+    return;
+  }
+  product.num_blocks = 1;
+  for (int64_t b = 0; b < task.num_blocks; ++b, packed += block_bytes(weight)) {
+    // What comes next is fetched meanwhile: the next block's weights, a share with every tile; with the last block the
+    // rows of the next depth, with every tile its own.
+    const bool last = b + 1 == task.num_blocks;
+    const int64_t share = step_bytes(weight) / task.rows->num_tiles;
+    product.weights = packed;
+    product.sums = sums + b * tiles->rows * kBlockColumns;
+    for (int64_t t = 0; t < task.rows->num_tiles; ++t) {
+      const RowTile& tile = tiles[t];
+      product.a = tile.a + begin * tile.rows;
+      product.sums = sums + ((tile.first_row - tiles->first_row) * task.num_blocks + b * tile.rows) * kBlockColumns;
+      product.prefetch = last ? reinterpret_cast<const std::byte*>(product.a + product.depth * tile.rows)
+                              : packed + block_bytes(weight) + t * share * product.depth;
+      product.prefetch_step = last ? tile.rows * int64_t{sizeof(float)} : share;
+      kernels[static_cast<size_t>(tile.rows)](product);
     }
   }
 }

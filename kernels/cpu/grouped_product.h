@@ -1,10 +1,10 @@
 // Products of rows with packed weights, dense and grouped by expert.
 //
-// A call is cut into row blocks (rows of one expert that share one pass over its weights) of register tiles, and each row
-// block into tasks of neighbouring column blocks. Tasks of all experts form one loop, so threads share the bytes and the
-// multiplications, not the experts. A row block that is a single small tile reads packed weights straight from memory; a
-// larger one widens a panel of weights once and multiplies it with all its tiles. Both run the same chain of operations
-// for an element, so bits depend on neither.
+// A call is cut into row blocks (rows of one expert that share one pass over its weights) of register tiles, and each
+// row block into tasks of neighbouring column blocks. Tasks of all experts form one loop, so threads share the bytes
+// and the multiplications, not the experts. A row block that is a single tile streams its weights from memory; one of
+// several tiles goes over the inputs in pieces, so that weights and rows of a piece stay in cache for all its tiles.
+// Both run the same chain of operations for an element, so bits depend on neither.
 #pragma once
 
 #include <span>
@@ -39,7 +39,7 @@ class GroupedProduct {
   struct RowTile {
     int64_t first_row = 0;  // of y
     int rows = 0;
-    const float* a = nullptr;     // [num_inputs, rows]
+    const float* a = nullptr;   // [num_inputs, rows]
     int64_t packed_offset = 0;  // of a in packed_; negative: a is the row of x itself
   };
   // Tiles of one expert that share a pass over its weights.
@@ -65,12 +65,9 @@ class GroupedProduct {
   void run_batch(const GroupedCall& call, size_t first, size_t end);
   void pack_tiles(const GroupedCall& call, const RowBlock& first, const RowBlock& last);
   void plan_tasks(size_t first, size_t end);
-  bool reads_packed(const RowBlock& block) const;
-  int64_t scratch_floats(const RowBlock& block) const;
-  void multiply_packed(const Task& task, float* y) const;
-  void multiply_panels(const Task& task, float* y) const;
-  // The panels of inputs [begin, end) of all column blocks of the task; the sums go to `sums`.
-  void add_panels(const Task& task, int64_t begin, int64_t end, float* sums) const;
+  void multiply(const Task& task, float* y) const;
+  // Adds the products of inputs [begin, end) to `sums`, or starts it with them. sums: for each tile [blocks, rows, 32].
+  void add_inputs(const Task& task, int64_t begin, int64_t end, bool start, float* sums) const;
   // Writes the finished sums [rows, 32] of one column block to y.
   void store(const Weight& weight, const float* sums, int64_t first_row, int64_t rows, int64_t block, float* y) const;
 

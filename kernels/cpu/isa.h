@@ -11,7 +11,7 @@ namespace octet {
 
 // One row of the table of instruction sets.
 struct Isa {
-  std::string_view name;  // as --isa takes it
+  std::string_view name;   // as --isa takes it
   bool supported = false;  // by this machine and its operating system
   const KernelTable& (*kernels)() = nullptr;
 };

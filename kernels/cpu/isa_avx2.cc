@@ -66,14 +66,15 @@ struct Vec {
   }
 };
 
-// Rows of the largest register tile: 12 accumulators, two weight vectors and a broadcast of the 16 registers. Packed
-// weights are read directly as long as a tile of all 32 columns fits.
+// Rows of the largest register tile: 12 accumulators, two weight vectors and a broadcast of the 16 registers.
 constexpr int kTileRows = 6;
-constexpr int kPackedRows = 3;
 // Vectors of columns that a panel's register tile spans.
 constexpr int kPanelVectors = 2;
-// Column blocks in flight so that enough independent chains hide the latency of a multiply-add.
-constexpr int packed_blocks(int rows) { return rows == 1 ? 2 : 1; }
+// Packed column blocks that a tile keeps in flight, so that enough independent chains hide the latency of a
+// multiply-add, and the pairs of vectors of each: of more than three rows the sums of a whole block do not fit into the
+// registers.
+constexpr int blocks_in_flight(int rows) { return rows == 1 ? 2 : 1; }
+constexpr int pairs_in_flight(int rows) { return rows <= 3 ? 2 : 1; }
 
 }  // namespace
 }  // namespace octet

@@ -65,14 +65,14 @@ struct Vec {
   }
 };
 
-// Rows of the largest register tile, and of the largest that reads packed weights directly: 28 accumulators, two weight
-// vectors and a broadcast fill the 32 registers.
+// Rows of the largest register tile: 28 accumulators, two weight vectors and a broadcast of the 32 registers.
 constexpr int kTileRows = 14;
-constexpr int kPackedRows = 14;
 // Vectors of columns that a panel's register tile spans.
 constexpr int kPanelVectors = 2;
-// Column blocks in flight so that enough independent chains hide the latency of a multiply-add.
-constexpr int packed_blocks(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+// Packed column blocks that a tile keeps in flight, so that enough independent chains hide the latency of a
+// multiply-add, and the pairs of vectors of each.
+constexpr int blocks_in_flight(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+constexpr int pairs_in_flight(int) { return 1; }
 
 }  // namespace
 }  // namespace octet

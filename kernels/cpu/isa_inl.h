@@ -10,12 +10,10 @@ namespace {
 
 template <int kRows>
 constexpr void add_rows(KernelTable& table) {
-  if constexpr (kRows <= kPackedRows) {
-    table.packed[static_cast<size_t>(Element::kF32)][kRows] = packed_product<Element::kF32, kRows>;
-    table.packed[static_cast<size_t>(Element::kBF16)][kRows] = packed_product<Element::kBF16, kRows>;
-    table.packed[static_cast<size_t>(Element::kF16)][kRows] = packed_product<Element::kF16, kRows>;
-    table.packed_blocks[kRows] = packed_blocks(kRows);
-  }
+  table.packed[static_cast<size_t>(Element::kF32)][kRows] = packed_product<Element::kF32, kRows>;
+  table.packed[static_cast<size_t>(Element::kBF16)][kRows] = packed_product<Element::kBF16, kRows>;
+  table.packed[static_cast<size_t>(Element::kF16)][kRows] = packed_product<Element::kF16, kRows>;
+  table.blocks_in_flight[kRows] = blocks_in_flight(kRows);
   table.panel[kRows] = panel_product<kRows, 1, kRows>;
   table.panel_by_rows[kRows] = panel_product<kRows, 64, 1>;
   if constexpr (kRows < kTileRows) add_rows<kRows + 1>(table);
@@ -24,9 +22,7 @@ constexpr void add_rows(KernelTable& table) {
 constexpr KernelTable make_table() {
   KernelTable table;
   table.tile_rows = kTileRows;
-  table.packed_rows = kPackedRows;
   add_rows<1>(table);
-  table.widen = {widen_block<Element::kF32>, widen_block<Element::kBF16>, widen_block<Element::kF16>};
   table.convert = {convert<Element::kF32>, convert<Element::kBF16>, convert<Element::kF16>, convert<Element::kI8>};
   table.gate = gate;
   table.accumulate = accumulate;
@@ -35,6 +31,7 @@ constexpr KernelTable make_table() {
   table.rotate = rotate;
   table.softmax_block = softmax_block;
   table.softmax_merge = softmax_merge;
+  table.divide = divide;
   table.exponential = exponential;
   return table;
 }

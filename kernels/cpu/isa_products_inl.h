@@ -6,79 +6,92 @@ namespace {
 
 using Float = Vec::Float;
 constexpr int kLanes = Vec::kLanes;
-constexpr int kBlockVectors = static_cast<int>(kBlockColumns) / kLanes;
+// A block's 32 columns as pairs of vectors: pair j is the columns from j · kLanes and those from 16 + j · kLanes on,
+// which is what one load of packed bf16 holds.
+constexpr int kBlockPairs = static_cast<int>(kBlockColumns) / 2 / kLanes;
+constexpr int64_t kHalfBlock = kBlockColumns / 2;
 
 // Bytes of one k of a packed block.
 constexpr int64_t packed_step(Element element) { return kBlockColumns * (element == Element::kF32 ? 4 : 2); }
 
-// How far ahead packed weights are fetched: past what the hardware's own prefetcher, which stops at every 4 KiB, covers.
-constexpr int64_t kPrefetchBytes = 4096;
-
-// The 32 weights of one k.
+// The two vectors of pair j of one k.
 template <Element E>
-[[gnu::always_inline]] inline void load_block(const std::byte* packed, Float (&columns)[kBlockVectors]) {
+[[gnu::always_inline]] inline void load_pair(const std::byte* packed, int j, Float& low, Float& high) {
   if constexpr (E == Element::kBF16) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kBlockVectors / 2; ++v) {
-      const Vec::Int pairs = Vec::load_u32(packed + v * kLanes * 4);
-      columns[v] = Vec::low_bf16(pairs);
-      columns[v + kBlockVectors / 2] = Vec::high_bf16(pairs);
-    }
+    const Vec::Int pairs = Vec::load_u32(packed + j * kLanes * 4);
+    low = Vec::low_bf16(pairs);
+    high = Vec::high_bf16(pairs);
+  } else if constexpr (E == Element::kF16) {
+    low = Vec::load_f16(packed + j * kLanes * 2);
+    high = Vec::load_f16(packed + (kHalfBlock + j * kLanes) * 2);
   } else {
-#pragma GCC unroll 4
-    for (int v = 0; v < kBlockVectors; ++v) {
-      if constexpr (E == Element::kF16) columns[v] = Vec::load_f16(packed + v * kLanes * 2);
-      if constexpr (E == Element::kF32) columns[v] = Vec::load(reinterpret_cast<const float*>(packed) + v * kLanes);
-    }
+    low = Vec::load(reinterpret_cast<const float*>(packed) + j * kLanes);
+    high = Vec::load(reinterpret_cast<const float*>(packed) + kHalfBlock + j * kLanes);
   }
 }
 
-// kBlocks neighbouring packed blocks times a tile of kRows rows.
-template <Element E, int kRows, int kBlocks>
-void packed_tile(const PackedProduct& product, int64_t first_block) {
-  Float sums[kBlocks][kRows][kBlockVectors];
-#pragma GCC unroll 64
-  for (Float& sum : reinterpret_cast<Float(&)[kBlocks * kRows * kBlockVectors]>(sums)) sum = Vec::set1(0);
+// Pairs [first_pair, first_pair + kPairs) of kBlocks neighbouring blocks times a tile of kRows rows.
+template <Element E, int kRows, int kBlocks, int kPairs>
+[[gnu::always_inline]] inline void packed_tile(const PackedProduct& product, int64_t first_block, int first_pair) {
+  Float sums[kBlocks][kRows][kPairs][2];
+  float* out = product.sums + first_block * kRows * kBlockColumns + first_pair * kLanes;
+  const auto for_each_sum = [&](const auto& function) {
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) {
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+        for (int j = 0; j < kPairs; ++j) {
+          float* at = out + (b * kRows + r) * kBlockColumns + j * kLanes;
+          function(sums[b][r][j][0], at);
+          function(sums[b][r][j][1], at + kHalfBlock);
+        }
+      }
+    }
+  };
+  for_each_sum([&](Float& sum, const float* at) { sum = product.start ? Vec::set1(0) : Vec::load(at); });
   const float* a = product.a;
   const std::byte* weights = product.weights + first_block * product.block_bytes;
+  const std::byte* prefetch = product.prefetch + first_block * product.block_bytes;
   for (int64_t k = 0; k < product.depth; ++k, a += kRows, weights += packed_step(E)) {
 #pragma GCC unroll 4
     for (int b = 0; b < kBlocks; ++b) {
-      const std::byte* block = weights + b * product.block_bytes;
-      for (int64_t line = 0; line < packed_step(E); line += 64) __builtin_prefetch(block + kPrefetchBytes + line);
-      Float columns[kBlockVectors];
-      load_block<E>(block, columns);
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
-        const Float x = Vec::set1(a[r]);
+      __builtin_prefetch(prefetch + b * product.block_bytes);
+      if constexpr (E == Element::kF32) __builtin_prefetch(prefetch + b * product.block_bytes + 64);
 #pragma GCC unroll 4
-        for (int v = 0; v < kBlockVectors; ++v) sums[b][r][v] = Vec::fma(x, columns[v], sums[b][r][v]);
+      for (int j = 0; j < kPairs; ++j) {
+        Float low;
+        Float high;
+        load_pair<E>(weights + b * product.block_bytes, first_pair + j, low, high);
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+          const Float x = Vec::set1(a[r]);
+          sums[b][r][j][0] = Vec::fma(x, low, sums[b][r][j][0]);
+          sums[b][r][j][1] = Vec::fma(x, high, sums[b][r][j][1]);
+        }
       }
     }
+    prefetch += product.prefetch_step;
   }
-  float* out = product.sums + first_block * kRows * kBlockColumns;
-#pragma GCC unroll 4
-  for (int b = 0; b < kBlocks; ++b) {
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kBlockVectors; ++v) {
-        Vec::store(out + (b * kRows + r) * kBlockColumns + v * kLanes, sums[b][r][v]);
-      }
-    }
-  }
+  for_each_sum([](Float sum, float* at) { Vec::store(at, sum); });
 }
 
 template <Element E, int kRows>
 void packed_product(const PackedProduct& product) {
-  constexpr int kBlocks = packed_blocks(kRows);
+  constexpr int kBlocks = blocks_in_flight(kRows);
+  constexpr int kPairs = pairs_in_flight(kRows);
   int64_t block = 0;
-  for (; block + kBlocks <= product.num_blocks; block += kBlocks) packed_tile<E, kRows, kBlocks>(product, block);
-  for (; block < product.num_blocks; ++block) packed_tile<E, kRows, 1>(product, block);
+  for (; block + kBlocks <= product.num_blocks; block += kBlocks) {
+    for (int j = 0; j < kBlockPairs; j += kPairs) packed_tile<E, kRows, kBlocks, kPairs>(product, block, j);
+  }
+  if constexpr (kBlocks == 1) return;
+  for (; block < product.num_blocks; ++block) {
+    for (int j = 0; j < kBlockPairs; j += kPairs) packed_tile<E, kRows, 1, kPairs>(product, block, j);
+  }
 }
 
-// kPanelVectors vectors of a panel's columns, from `column` on, times a tile of kRows rows. Element (r, k) of the tile is
-// a[r · kRowStride + k · kStepStride].
+// kPanelVectors vectors of a panel's columns, from `column` on, times a tile of kRows rows. Element (r, k) of the tile
+// is a[r · kRowStride + k · kStepStride].
 template <int kRows, int kRowStride, int kStepStride>
 [[gnu::always_inline]] inline void panel_tile(const PanelProduct& product, int64_t column) {
   Float sums[kRows][kPanelVectors];
@@ -92,10 +105,7 @@ template <int kRows, int kRowStride, int kStepStride>
   }
   const float* a = product.a;
   const float* b = product.b + column;
-  const std::byte* prefetch = product.prefetch;
-  for (int64_t k = 0; k < product.depth; ++k, a += kStepStride, b += product.b_stride) {
-    __builtin_prefetch(prefetch, 0, 2);
-    prefetch += product.prefetch_step;
+  const auto step = [&] {
     Float columns[kPanelVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kPanelVectors; ++v) columns[v] = Vec::load(b + v * kLanes);
@@ -105,7 +115,15 @@ template <int kRows, int kRowStride, int kStepStride>
 #pragma GCC unroll 4
       for (int v = 0; v < kPanelVectors; ++v) sums[r][v] = Vec::fma(x, columns[v], sums[r][v]);
     }
+    a += kStepStride;
+    b += product.b_stride;
+  };
+  int64_t k = 0;
+  for (; k + 2 <= product.depth; k += 2) {
+    step();
+    step();
   }
+  if (k < product.depth) step();
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
@@ -117,15 +135,6 @@ template <int kRows, int kRowStride, int kStepStride>
 void panel_product(const PanelProduct& product) {
   for (int64_t column = 0; column < kBlockColumns; column += kPanelVectors * kLanes) {
     panel_tile<kRows, kRowStride, kStepStride>(product, column);
-  }
-}
-
-template <Element E>
-void widen_block(const std::byte* packed, int64_t depth, float* panel) {
-  for (int64_t k = 0; k < depth; ++k, packed += packed_step(E), panel += kBlockColumns) {
-    Float columns[kBlockVectors];
-    load_block<E>(packed, columns);
-    for (int v = 0; v < kBlockVectors; ++v) Vec::store(panel + v * kLanes, columns[v]);
   }
 }
 

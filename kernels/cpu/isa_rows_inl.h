@@ -1,5 +1,6 @@
-// Row-wise kernels and softmax, on the vectors (Vec) of the translation unit that includes this. Whatever the width of a
-// vector, reductions run over 64 lanes: lane i holds every 64th element, lanes are combined as (i, i + 32), (i, i + 16), …
+// Row-wise kernels and softmax, on the vectors (Vec) of the translation unit that includes this. Whatever the width of
+// a vector, reductions run over 64 lanes: lane i holds every 64th element, lanes are combined as (i, i + 32), (i, i +
+// 16), …
 #pragma once
 
 namespace octet {
@@ -161,9 +162,15 @@ void softmax_merge(const SoftmaxState& split, const float* split_values, Softmax
   });
 }
 
+void divide(const float* values, float divisor, int64_t count, float* out) {
+  for_each_vector(count, [&](int64_t i, int64_t n) {
+    // Adding +0 makes every zero positive: a masked key may have flipped the sign of one, and nothing else.
+    store_part(out + i, n, load_part(values + i, n) / Vec::set1(divisor) + Vec::set1(0));
+  });
+}
+
 void exponential(float* values, int64_t count) {
-  for_each_vector(count,
-                  [&](int64_t i, int64_t n) { store_part(values + i, n, exp_lanes(load_part(values + i, n))); });
+  for_each_vector(count, [&](int64_t i, int64_t n) { store_part(values + i, n, exp_lanes(load_part(values + i, n))); });
 }
 
 // Bytes of one element.

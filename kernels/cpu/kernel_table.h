@@ -1,5 +1,5 @@
-// What one instruction set offers to the cpu backend: plain functions on raw memory, single-threaded. The translation unit
-// of every instruction set fills one table from the same templates, so every table computes the same bits.
+// What one instruction set offers to the cpu backend: plain functions on raw memory, single-threaded. The translation
+// unit of every instruction set fills one table from the same templates, so every table computes the same bits.
 #pragma once
 
 #include <array>
@@ -17,9 +17,10 @@ inline constexpr int kMaxTileRows = 14;
 enum class Element : uint8_t { kF32, kBF16, kF16, kI8 };
 inline constexpr size_t kNumWeightElements = 3;
 
-// A run of packed column blocks times one tile of rows. For block b < num_blocks, row r < the tile's rows, column c:
-//   sums[(b · rows + r) · 32 + c] = Σ over k < depth of a[k · rows + r] · weight(b, k, c),
-// each a chain of fused multiply-adds in ascending k from +0.
+// A run of packed column blocks times one tile of rows; continues the chains that `sums` holds, or starts them from +0.
+// For block b < num_blocks, row r < the tile's rows, column c < 32:
+//   sums[(b · rows + r) · 32 + c] += Σ over k < depth of a[k · rows + r] · weight(b, k, c),
+// each a chain of fused multiply-adds in ascending k.
 struct PackedProduct {
   const float* a = nullptr;            // [depth, rows]
   const std::byte* weights = nullptr;  // first k of the first block; see packed_weight.h
@@ -27,6 +28,11 @@ struct PackedProduct {
   int64_t num_blocks = 0;
   int64_t depth = 0;
   float* sums = nullptr;  // [num_blocks, rows, 32]
+  bool start = false;
+  // Memory to fetch meanwhile, for the first block; the next block's lies block_bytes behind. At step k the cache line
+  // (of kF32: the two lines) at prefetch + k · prefetch_step.
+  const std::byte* prefetch = nullptr;
+  int64_t prefetch_step = 0;
 };
 
 // A panel of fp32 columns times one tile of rows; continues the chains that `sums` holds, or starts them from +0.
@@ -39,9 +45,6 @@ struct PanelProduct {
   float* sums = nullptr;
   int64_t sums_stride = 0;
   bool start = false;
-  // Memory to fetch meanwhile: at step k the cache line at prefetch + k · prefetch_step.
-  const std::byte* prefetch = nullptr;
-  int64_t prefetch_step = 0;
 };
 
 using PackedKernel = void (*)(const PackedProduct&);
@@ -55,17 +58,14 @@ struct SoftmaxState {
 
 // Indexes of the arrays by rows start at 1 (entry 0 is null).
 struct KernelTable {
-  int tile_rows = 0;         // most rows of a register tile
-  int packed_rows = 0;       // most rows for which `packed` has a kernel
+  int tile_rows = 0;  // most rows of a register tile
   // Products with packed weights, by element type and rows, and the blocks that each keeps in flight.
   std::array<std::array<PackedKernel, kMaxTileRows + 1>, kNumWeightElements> packed{};
-  std::array<int, kMaxTileRows + 1> packed_blocks{};
-  // a is [depth, rows].
+  std::array<int, kMaxTileRows + 1> blocks_in_flight{};
+  // Panels times a tile whose a is [depth, rows], by rows.
   std::array<PanelKernel, kMaxTileRows + 1> panel{};
-  // a is [rows, 64]: depth is at most 64.
+  // The same whose a is [rows, 64]; depth is at most 64.
   std::array<PanelKernel, kMaxTileRows + 1> panel_by_rows{};
-  // Widens `depth` steps of a packed block to fp32: panel [depth, 32].
-  std::array<void (*)(const std::byte* packed, int64_t depth, float* panel), kNumWeightElements> widen{};
   // Converts `count` consecutive elements to fp32; nothing behind them is read or written. By Element.
   std::array<void (*)(const std::byte* source, int64_t count, float* destination), 4> convert{};
 
@@ -88,6 +88,8 @@ struct KernelTable {
   // Adds a later split's state and values to the merged ones.
   void (*softmax_merge)(const SoftmaxState& split, const float* split_values, SoftmaxState& merged, float* values,
                         int64_t num_values) = nullptr;
+  // out[i] = values[i] / divisor, zeros positive.
+  void (*divide)(const float* values, float divisor, int64_t count, float* out) = nullptr;
   // exp of every element, in place.
   void (*exponential)(float* values, int64_t count) = nullptr;
 };

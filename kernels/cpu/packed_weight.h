@@ -1,12 +1,13 @@
 // The layout of weights that the cpu backend's products read.
 //
-// Outputs are cut into blocks of 32 columns; a block holds its 32 weights of input k = 0, 1, 2, … one after the other, so
-// that a product streams through memory and every output lives in one lane from the first k to the last. The last block
-// is filled up with zeros. Of a gated weight a block is 16 columns of w1 and the same 16 of w3, so that both factors of an
-// output meet in one register tile. The 32 weights of one k:
+// Outputs are cut into blocks of 32 columns; a block holds its 32 weights of input k = 0, 1, 2, … one after the other,
+// so that a product streams through memory and every output lives in one lane from the first k to the last. The last
+// block is filled up with zeros. Of a gated weight a block is 16 columns of w1 and the same 16 of w3, so that both
+// factors of an output meet in one register tile. The 32 weights of one k:
 //   kF32   column c at place c
 //   kF16   column c at place c
-//   kBF16  column c at place 2c, column c + 16 at place 2c + 1: of each 32-bit pair, a shift widens the first and a mask
+//   kBF16  column c at place 2c, column c + 16 at place 2c + 1: of each 32-bit pair, a shift widens the first and a
+//   mask
 //          the second
 #pragma once
 

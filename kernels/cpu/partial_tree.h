@@ -1,5 +1,6 @@
-// The midpoint tree in which the partial sums of a product are added, as a stack machine: partials arrive in order, each is
-// pushed, and after partial p the two topmost sums are merged merges_after(p) times. See WeightSpec::partial_bounds.
+// The midpoint tree in which the partial sums of a product are added, as a stack machine: partials arrive in order,
+// each is pushed, and after partial p the two topmost sums are merged merges_after(p) times. See
+// WeightSpec::partial_bounds.
 #pragma once
 
 #include <algorithm>
