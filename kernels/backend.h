@@ -55,6 +55,11 @@ class Backend {
 
   // Device memory, zeroed.
   virtual Buffer allocate(size_t bytes) = 0;
+  Tensor allocate_tensor(DType dtype, Shape shape) {
+    Buffer buffer = allocate(static_cast<size_t>(shape.num_elements() * dtype_size(dtype)));
+    void* data = buffer.data();
+    return {std::move(buffer), {data, dtype, shape}};
+  }
   // Copies a weight into the layout that gemm and grouped_gemm read. The source is not needed afterwards.
   virtual Weight prepare(const WeightSpec& spec) = 0;
   // Copies between host memory and the device. upload reads the host memory before it returns.

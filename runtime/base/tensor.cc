@@ -2,8 +2,10 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 namespace octet {
@@ -76,13 +78,22 @@ void Buffer::reset() {
 
 Buffer Buffer::host(size_t size) {
   constexpr size_t kHugePage = size_t{2} << 20;
-  const size_t alignment = size >= 2 * kHugePage ? kHugePage : 64;
-  const size_t padded = (size + alignment - 1) / alignment * alignment;
-  void* data = std::aligned_alloc(alignment, padded == 0 ? alignment : padded);
-  OCTET_CHECK(data != nullptr, "out of memory: {} bytes", size);
-  if (alignment == kHugePage) madvise(data, padded, MADV_HUGEPAGE);
-  std::memset(data, 0, padded == 0 ? alignment : padded);
-  return {data, size, [](void* memory, size_t) { std::free(memory); }};
+  if (size < 2 * kHugePage) {
+    const size_t padded = std::max((size + 63) / 64 * 64, size_t{64});
+    void* data = std::aligned_alloc(64, padded);
+    OCTET_CHECK(data != nullptr, "out of memory: {} bytes", size);
+    std::memset(data, 0, padded);
+    return {data, size, [](void* memory, size_t) { std::free(memory); }};
+  }
+  // The kernel zeroes pages on first touch, so a large buffer costs only what is used of it.
+  const size_t mapped = size + kHugePage;
+  void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  OCTET_CHECK(mapping != MAP_FAILED, "out of memory: {} bytes", size);
+  void* data = mapping;
+  size_t space = mapped;
+  std::align(kHugePage, size, data, space);
+  madvise(data, size, MADV_HUGEPAGE);
+  return {data, size, [mapping, mapped](void*, size_t) { munmap(mapping, mapped); }};
 }
 
 Tensor Tensor::host(DType dtype, Shape shape) {

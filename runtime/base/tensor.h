@@ -105,7 +105,8 @@ class Buffer {
   Buffer& operator=(Buffer&& other) noexcept;
   ~Buffer() { reset(); }
 
-  // Host memory of `size` bytes, zeroed, aligned to 64 bytes (to 2 MiB, asking for huge pages, from 4 MiB on).
+  // Host memory of `size` bytes, zeroed, aligned to 64 bytes; from 4 MiB on to 2 MiB, in huge pages where the system
+  // has them, and resident only once touched.
   static Buffer host(size_t size);
 
   std::byte* data() const { return static_cast<std::byte*>(data_); }

@@ -1,0 +1,120 @@
+#include "launcher/cli.h"
+
+#include <cstdio>
+#include <string>
+
+#include "launcher/command.h"
+#include "launcher/config_file.h"
+#include "launcher/nearest.h"
+#include "runtime/base/check.h"
+#include "runtime/base/log.h"
+
+namespace octet {
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  octet generate "In the beginning"              text from the shipped demo model
+  octet generate --model ~/Mixtral-8x7B-v0.1 "The capital of France is"
+  octet inspect ~/Mixtral-8x7B-v0.1              what a checkpoint is and needs
+  octet COMMAND --help                           all flags of a command, with examples
+
+Exit codes: 0 done, 1 failed while running, 2 bad input, 3 a rank was lost or hung, 130 interrupted.)";
+
+// What every command has.
+struct CommonFlags {
+  std::string config;
+  std::string log_level = "info";
+};
+
+void declare_common(CLI::App& app, CommonFlags& flags) {
+  app.add_option("--config", flags.config, "TOML file with flags' names as keys; a flag given here beats it")
+      ->type_name("FILE");
+  app.add_option("--log-level", flags.log_level, "debug, info, warn, error or off; the log goes to stderr")
+      ->type_name("LEVEL")
+      ->capture_default_str();
+}
+
+std::vector<std::string> long_flags(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+// The message of a usage error, with the nearest name where something is misspelt.
+std::string explain(const CLI::ParseError& error, CLI::App& root, const CLI::App& active,
+                    const std::vector<std::string>& arguments) {
+  std::string message = error.what();
+  if (const auto end = message.find('\n'); end != std::string::npos) message.resize(end);
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || &active == &root) {
+    for (const std::string& argument : arguments) {
+      const std::string word = argument.substr(0, argument.find('='));
+      const bool is_flag = word.size() > 2 && word.starts_with("--");
+      if (is_flag && active.get_option_no_throw(word) == nullptr) {
+        const auto guess = nearest(word, long_flags(active));
+        return fmt::format("unknown flag {}{}", word, guess ? fmt::format("; did you mean {}?", *guess) : "");
+      }
+      if (is_flag || &active != &root) continue;
+      std::vector<std::string> names;
+      for (const CLI::App* sub : root.get_subcommands({})) names.push_back(sub->get_name());
+      const auto guess = nearest(word, names);
+      return fmt::format("unknown command {}{}", word, guess ? fmt::format("; did you mean {}?", *guess) : "");
+    }
+  }
+  return message;
+}
+
+int fail(const Status& status) {
+  log_error("{}", status.message());
+  return status.exit_code();
+}
+
+int usage_error(const std::string& message, const CLI::App& active) {
+  const bool is_root = active.get_parent() == nullptr;
+  log_error("{} (see octet {}--help)", message, is_root ? "" : active.get_name() + " ");
+  return invalid_input("usage").exit_code();
+}
+
+int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
+  if (!common.config.empty()) {
+    if (const Status status = apply_config_file(common.config, app); !status.ok()) return fail(status);
+  }
+  if (const Status status = init_log(common.log_level, "octet"); !status.ok()) return fail(status);
+  const Status status = command.run();
+  return status.ok() ? 0 : fail(status);
+}
+
+}  // namespace
+
+int run_cli(int argc, char** argv) {
+  OCTET_CHECK(init_log("info", "octet").ok());
+  CLI::App root{"Octet runs Mixtral-architecture language models (sparse mixture of experts).", "octet"};
+  root.set_version_flag("--version", "octet " OCTET_VERSION);
+  root.require_subcommand(1);
+  root.footer(kFooter);
+  CommonFlags common;
+  const auto commands = make_commands();
+  for (const auto& command : commands) {
+    CLI::App* sub = root.add_subcommand(command->name(), command->summary());
+    sub->footer(command->examples());
+    command->declare(*sub);
+    declare_common(*sub, common);
+  }
+  const auto active = [&root]() -> CLI::App& {
+    return root.get_subcommands().empty() ? root : *root.get_subcommands().front();
+  };
+  try {
+    root.parse(argc, argv);
+    for (const auto& command : commands) {
+      if (active().get_name() == command->name()) return run_command(active(), *command, common);
+    }
+  } catch (const CLI::Success& success) {  // --help, --version
+    return root.exit(success);
+  } catch (const CLI::ParseError& error) {
+    return usage_error(explain(error, root, active(), {argv + 1, argv + argc}), active());
+  }
+  return 1;
+}
+
+}  // namespace octet

@@ -1,0 +1,17 @@
+#include "launcher/command.h"
+
+#include "launcher/commands/commands.h"
+
+namespace octet {
+
+std::vector<std::unique_ptr<Command>> make_commands() {
+  std::vector<std::unique_ptr<Command>> commands;
+  commands.push_back(make_generate_command());
+  commands.push_back(make_logits_command());
+  commands.push_back(make_tokenize_command());
+  commands.push_back(make_detokenize_command());
+  commands.push_back(make_inspect_command());
+  return commands;
+}
+
+}  // namespace octet

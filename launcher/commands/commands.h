@@ -1,0 +1,16 @@
+// Makers of the subcommands, one file each.
+#pragma once
+
+#include <memory>
+
+#include "launcher/command.h"
+
+namespace octet {
+
+std::unique_ptr<Command> make_generate_command();
+std::unique_ptr<Command> make_logits_command();
+std::unique_ptr<Command> make_tokenize_command();
+std::unique_ptr<Command> make_detokenize_command();
+std::unique_ptr<Command> make_inspect_command();
+
+}  // namespace octet

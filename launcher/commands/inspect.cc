@@ -1,0 +1,154 @@
+// octet inspect: what a checkpoint is, and what memory it needs.
+#include <nlohmann/json.hpp>
+
+#include "launcher/commands/commands.h"
+#include "launcher/output.h"
+#include "launcher/session.h"
+#include "parallel/expert_placement.h"
+
+namespace octet {
+namespace {
+
+std::string list_ids(const std::vector<TokenId>& ids) { return fmt::format("{}", fmt::join(ids, ", ")); }
+
+std::string config_text(const ModelConfig& c) {
+  std::string text;
+  text += fmt::format("  layers             {}\n", c.num_layers);
+  text += fmt::format("  hidden size        {}\n", c.hidden_size);
+  text += fmt::format("  attention          {} heads of {} over {} KV heads{}\n", c.num_heads, c.head_dim,
+                      c.num_kv_heads, c.sliding_window > 0 ? fmt::format(", window of {}", c.sliding_window) : "");
+  text += fmt::format("  experts            {} of ffn {}, {} a token\n", c.num_experts, c.intermediate_size,
+                      c.experts_per_token);
+  text += fmt::format("  vocabulary         {}{}\n", c.vocab_size, c.tie_embeddings ? ", tied embeddings" : "");
+  text += fmt::format("  context            {} tokens, RoPE theta {}, pairs {}\n", c.max_positions, c.rope_theta,
+                      c.rope_pairs == RopePairs::kHalves ? "(i, i + head_dim/2)" : "(2i, 2i + 1)");
+  text += fmt::format("  norm epsilon       {}\n", c.rms_norm_eps);
+  text += fmt::format("  BOS, EOS           {}; {}\n", c.bos_id, list_ids(c.eos_ids));
+  text += fmt::format("  parameters         {} ({} a token)\n", c.num_parameters(), c.num_active_parameters());
+  return text;
+}
+
+nlohmann::ordered_json config_json(const ModelConfig& c) {
+  return {{"num_layers", c.num_layers},
+          {"hidden_size", c.hidden_size},
+          {"num_heads", c.num_heads},
+          {"num_kv_heads", c.num_kv_heads},
+          {"head_dim", c.head_dim},
+          {"sliding_window", c.sliding_window},
+          {"num_experts", c.num_experts},
+          {"experts_per_token", c.experts_per_token},
+          {"intermediate_size", c.intermediate_size},
+          {"vocab_size", c.vocab_size},
+          {"tie_embeddings", c.tie_embeddings},
+          {"max_positions", c.max_positions},
+          {"rope_theta", c.rope_theta},
+          {"rms_norm_eps", c.rms_norm_eps},
+          {"bos_id", c.bos_id},
+          {"eos_ids", c.eos_ids},
+          {"parameters", c.num_parameters()},
+          {"active_parameters", c.num_active_parameters()}};
+}
+
+// What one rank of a layout holds.
+struct RankMemory {
+  int64_t weight_bytes = 0;
+  int64_t kv_bytes_per_token = 0;
+  std::vector<int32_t> experts;
+  Range kv_heads;
+};
+
+class InspectCommand final : public Command {
+ public:
+  const char* name() const override { return "inspect"; }
+  const char* summary() const override { return "What a checkpoint is, and what memory a rank needs"; }
+  const char* examples() const override {
+    return "Examples:\n"
+           "  octet inspect                               the shipped demo model\n"
+           "  octet inspect ~/Mixtral-8x7B-v0.1 --ranks 8\n"
+           "  octet inspect ~/Mixtral-8x7B-v0.1 --tensors --json";
+  }
+
+  void declare(CLI::App& app) override {
+    app.add_option("MODEL", flags_.model, "directory of a checkpoint (default: $OCTET_MODEL, else the demo model)");
+    app.add_option("--ranks", layout_.world, "ranks of the layout")->check(CLI::Range(1, 4096))->capture_default_str();
+    app.add_option("--tp", layout_.tp, "ranks that share attention by KV heads: 1, 2, 4 or 8");
+    app.add_option("--dp", layout_.dp, "replicas of attention");
+    app.add_option("--ep", layout_.ep, "places that experts are dealt to");
+    app.add_option("--etp", layout_.etp, "ranks that share an expert: 1, 2, 4 or 8");
+    app.add_flag("--tensors", tensors_, "list every tensor");
+    app.add_flag("--json", json_, "print one JSON object");
+  }
+
+  Status run() override {
+    OCTET_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(model_path(flags_)));
+    const ModelConfig& config = checkpoint.config();
+    OCTET_ASSIGN_OR_RETURN(const Topology topology, make_topology(layout_, {config.num_kv_heads, config.num_experts}));
+    std::vector<RankMemory> ranks;
+    for (int rank = 0; rank < topology.world; ++rank) ranks.push_back(rank_memory(checkpoint, topology, rank));
+    return json_ ? print_line(dump_json(as_json(checkpoint, topology, ranks)))
+                 : print(as_text(checkpoint, topology, ranks));
+  }
+
+ private:
+  static RankMemory rank_memory(const Checkpoint& checkpoint, const Topology& topology, int rank) {
+    const ModelConfig& c = checkpoint.config();
+    const ShardPlan shard = make_shard_plan(topology, rank, c.num_kv_heads, c.vocab_size, c.intermediate_size,
+                                            place_experts_linear(c.num_experts, topology.ep));
+    return {shard_file_bytes(checkpoint, shard),
+            2 * c.num_layers * shard.kv_heads.size() * c.head_dim * dtype_size(DType::kF32), shard.experts,
+            shard.kv_heads};
+  }
+
+  std::string as_text(const Checkpoint& checkpoint, const Topology& t, const std::vector<RankMemory>& ranks) const {
+    std::string text = fmt::format("{}\n{}", checkpoint.path().string(), config_text(checkpoint.config()));
+    text += fmt::format("  weight files       {}\n", human_bytes(static_cast<double>(checkpoint.file_bytes())));
+    text += fmt::format("layout of {} rank{}: tp {} x dp {}, ep {} x etp {} x {} replica{}\n", t.world,
+                        t.world > 1 ? "s" : "", t.tp, t.dp, t.ep, t.etp, t.replicas, t.replicas > 1 ? "s" : "");
+    text += "  rank   weights    KV a token  KV heads  experts\n";
+    for (size_t r = 0; r < ranks.size(); ++r) {
+      text += fmt::format(
+          "  {:<6} {:<10} {:<11} {:<9} {}\n", r, human_bytes(static_cast<double>(ranks[r].weight_bytes)),
+          human_bytes(static_cast<double>(ranks[r].kv_bytes_per_token)),
+          fmt::format("{}-{}", ranks[r].kv_heads.begin, ranks[r].kv_heads.end - 1), fmt::join(ranks[r].experts, ","));
+    }
+    if (!tensors_) return text;
+    text += "tensors\n";
+    for (const TensorListing& tensor : checkpoint.tensors()) {
+      text += fmt::format("  {:<60} {:<5} [{}]  {}\n", tensor.name, dtype_name(tensor.dtype),
+                          fmt::join(tensor.shape, ", "), tensor.file);
+    }
+    return text;
+  }
+
+  nlohmann::ordered_json as_json(const Checkpoint& checkpoint, const Topology& t,
+                                 const std::vector<RankMemory>& ranks) const {
+    nlohmann::ordered_json object{
+        {"model", checkpoint.path().string()},
+        {"config", config_json(checkpoint.config())},
+        {"file_bytes", checkpoint.file_bytes()},
+        {"layout", {{"tp", t.tp}, {"dp", t.dp}, {"ep", t.ep}, {"etp", t.etp}, {"replicas", t.replicas}}},
+        {"ranks", nlohmann::ordered_json::array()}};
+    for (const RankMemory& rank : ranks) {
+      object["ranks"].push_back({{"weight_bytes", rank.weight_bytes},
+                                 {"kv_bytes_per_token", rank.kv_bytes_per_token},
+                                 {"experts", rank.experts}});
+    }
+    if (!tensors_) return object;
+    for (const TensorListing& tensor : checkpoint.tensors()) {
+      object["tensors"].push_back(
+          {{"name", tensor.name}, {"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"file", tensor.file}});
+    }
+    return object;
+  }
+
+  ModelFlags flags_;
+  LayoutRequest layout_;
+  bool tensors_ = false;
+  bool json_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_inspect_command() { return std::make_unique<InspectCommand>(); }
+
+}  // namespace octet

@@ -1,0 +1,109 @@
+// octet tokenize and octet detokenize: text to token ids and back.
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "launcher/commands/commands.h"
+#include "launcher/model_flags.h"
+#include "launcher/output.h"
+#include "launcher/paths.h"
+#include "launcher/text_input.h"
+#include "runtime/model/tokenizer.h"
+
+namespace octet {
+namespace {
+
+struct TokenizerFlags {
+  ModelFlags model;
+  std::string tokenizer;
+};
+
+void declare_tokenizer_flags(CLI::App& app, TokenizerFlags& flags) {
+  declare_model_path(app, flags.model);
+  app.add_option("--tokenizer", flags.tokenizer, "a tokenizer.model file, instead of a model's")->type_name("FILE");
+}
+
+Result<Tokenizer> open_tokenizer(const TokenizerFlags& flags) {
+  if (!flags.tokenizer.empty()) return Tokenizer::open(flags.tokenizer);
+  return Tokenizer::open(flags.model.model.empty() ? default_model() : std::filesystem::path(flags.model.model));
+}
+
+class TokenizeCommand final : public Command {
+ public:
+  const char* name() const override { return "tokenize"; }
+  const char* summary() const override { return "Text to token ids"; }
+  const char* examples() const override {
+    return "Examples:\n"
+           "  octet tokenize \"Hello world\"\n"
+           "  octet tokenize --tokenizer tokenizer.model --no-bos --file notes.txt --json";
+  }
+
+  void declare(CLI::App& app) override {
+    declare_text_input(app, input_, "TEXT", "the text");
+    declare_tokenizer_flags(app, flags_);
+    app.add_flag("--no-bos", no_bos_, "leave the beginning-of-sequence token out");
+    app.add_flag("--json", json_, R"(print {"ids": […], "pieces": […]})");
+  }
+
+  Status run() override {
+    OCTET_ASSIGN_OR_RETURN(const Tokenizer tokenizer, open_tokenizer(flags_));
+    OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_input(input_));
+    std::vector<TokenId> ids = tokenizer.encode(text);
+    if (!no_bos_ && tokenizer.bos_id()) ids.insert(ids.begin(), *tokenizer.bos_id());
+    if (!json_) return print_ids(ids);
+    nlohmann::ordered_json object{{"ids", ids}, {"pieces", nlohmann::ordered_json::array()}};
+    for (const TokenId id : ids) object["pieces"].push_back(tokenizer.piece(id));
+    return print_line(dump_json(object));
+  }
+
+ private:
+  static Status print_ids(const std::vector<TokenId>& ids) {
+    std::string line;
+    for (const TokenId id : ids) line += (line.empty() ? "" : " ") + std::to_string(id);
+    return print_line(line);
+  }
+
+  TextInput input_;
+  TokenizerFlags flags_;
+  bool no_bos_ = false;
+  bool json_ = false;
+};
+
+class DetokenizeCommand final : public Command {
+ public:
+  const char* name() const override { return "detokenize"; }
+  const char* summary() const override { return "Token ids to text"; }
+  const char* examples() const override {
+    return "Examples:\n"
+           "  octet detokenize \"1 1162 267 3671\"\n"
+           "  octet tokenize \"Hello\" | octet detokenize -\n"
+           "  octet detokenize --file ids.json            a JSON array, or numbers and white space";
+  }
+
+  void declare(CLI::App& app) override {
+    declare_text_input(app, input_, "IDS", "token ids");
+    declare_tokenizer_flags(app, flags_);
+  }
+
+  Status run() override {
+    OCTET_ASSIGN_OR_RETURN(const Tokenizer tokenizer, open_tokenizer(flags_));
+    OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_input(input_));
+    OCTET_ASSIGN_OR_RETURN(const std::vector<TokenId> ids, parse_token_ids(text));
+    for (const TokenId id : ids) {
+      if (id < 0 || id >= tokenizer.vocab_size()) {
+        return invalid_input("token id {} is outside of the vocabulary of {}", id, tokenizer.vocab_size());
+      }
+    }
+    return print_line(tokenizer.decode(ids));
+  }
+
+ private:
+  TextInput input_;
+  TokenizerFlags flags_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_tokenize_command() { return std::make_unique<TokenizeCommand>(); }
+std::unique_ptr<Command> make_detokenize_command() { return std::make_unique<DetokenizeCommand>(); }
+
+}  // namespace octet

@@ -1,0 +1,28 @@
+#include "launcher/interrupt.h"
+
+#include <unistd.h>
+
+#include <csignal>
+
+namespace octet {
+namespace {
+
+volatile std::sig_atomic_t interrupted = 0;
+
+void on_signal(int) {
+  if (interrupted != 0) _exit(130);
+  interrupted = 1;
+}
+
+}  // namespace
+
+void catch_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+Status check_interrupted() { return interrupted != 0 ? Status(StatusCode::kInterrupted, "interrupted") : ok_status(); }
+
+}  // namespace octet

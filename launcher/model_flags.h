@@ -1,0 +1,29 @@
+// The flags that choose a model and how it is run; the same for every command that runs one.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+namespace octet {
+
+struct ModelFlags {
+  std::string model;  // directory of a checkpoint; empty: the default
+  std::string device;
+  int threads = 0;
+  std::string isa;
+  std::string weights = "file";
+  std::string kv_dtype = "fp32";
+  uint64_t kv_cache = 0;  // bytes; 0: enough for max_batch contexts, at most a quarter of the free memory
+  int64_t prefill_chunk = 512;
+  int64_t max_batch = 32;
+  int64_t max_context = 0;  // tokens; 0: what the checkpoint says
+  bool check_weights = false;
+};
+
+// --model alone, for commands that only read a checkpoint.
+void declare_model_path(CLI::App& app, ModelFlags& flags);
+// All of them.
+void declare_model_flags(CLI::App& app, ModelFlags& flags);
+
+}  // namespace octet

@@ -1,0 +1,49 @@
+#include "launcher/output.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+
+namespace octet {
+
+Status print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    return failed("standard output: cannot be written");
+  }
+  return ok_status();
+}
+
+Status print_line(std::string_view text) { return print(std::string(text) + "\n"); }
+
+std::string dump_json(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+std::string human_bytes(double bytes) {
+  constexpr std::array<const char*, 5> kUnits{"B", "KB", "MB", "GB", "TB"};
+  size_t unit = 0;
+  for (; bytes >= 1000 && unit + 1 < kUnits.size(); ++unit) bytes /= 1000;
+  return fmt::format("{:.{}f} {}", bytes, unit == 0 || bytes >= 100 ? 0 : 1, kUnits[unit]);
+}
+
+ProgressBar::ProgressBar(std::string label, int64_t total_bytes)
+    : label_(std::move(label)), total_(total_bytes), enabled_(total_bytes > 0 && isatty(STDERR_FILENO) != 0) {}
+
+ProgressBar::~ProgressBar() {
+  if (last_percent_ >= 0) std::fputs("\r\033[K", stderr);
+}
+
+void ProgressBar::update(int64_t bytes) {
+  if (!enabled_) return;
+  const int percent = static_cast<int>(100 * bytes / total_);
+  if (percent == last_percent_) return;
+  last_percent_ = percent;
+  constexpr int kWidth = 30;
+  std::string bar(static_cast<size_t>(percent * kWidth / 100), '#');
+  bar.resize(kWidth, '.');
+  fmt::print(stderr, "\r{} [{}] {:3}% of {}", label_, bar, percent, human_bytes(static_cast<double>(total_)));
+  std::fflush(stderr);
+}
+
+}  // namespace octet

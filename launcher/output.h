@@ -1,0 +1,37 @@
+// What commands write: data to standard output, progress to standard error.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "runtime/base/status.h"
+
+namespace octet {
+
+// Writes to standard output and flushes; kFailed when it is closed or full.
+Status print(std::string_view text);
+Status print_line(std::string_view text);
+
+// One line; bytes that are not UTF-8 become U+FFFD.
+std::string dump_json(const nlohmann::ordered_json& json);
+
+// "1.9 GB", "640 KB": powers of 1000, as disks and networks count.
+std::string human_bytes(double bytes);
+
+// A bar on standard error that is redrawn in place; nothing when that is not a terminal.
+class ProgressBar {
+ public:
+  ProgressBar(std::string label, int64_t total_bytes);
+  ~ProgressBar();
+  void update(int64_t bytes);
+
+ private:
+  std::string label_;
+  int64_t total_;
+  int last_percent_ = -1;
+  bool enabled_;
+};
+
+}  // namespace octet

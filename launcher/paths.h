@@ -1,0 +1,15 @@
+// Where the files that ship with Octet are.
+#pragma once
+
+#include <filesystem>
+
+namespace octet {
+
+// The folder configs/ of the source tree this binary was built in, or of the prefix it was installed under; found from
+// the binary's own place, not from the working directory.
+std::filesystem::path configs_dir();
+
+// --model's default: $OCTET_MODEL, else the shipped demo model.
+std::filesystem::path default_model();
+
+}  // namespace octet

@@ -1,0 +1,53 @@
+// Session: an open model, ready to run: checkpoint facts, tokenizer, device and runner.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "comm/local_comm.h"
+#include "kernels/backend.h"
+#include "launcher/model_flags.h"
+#include "runtime/base/status.h"
+#include "runtime/model/checkpoint.h"
+#include "runtime/model/mixtral.h"
+#include "runtime/model/tokenizer.h"
+
+namespace octet {
+
+// What a command needs of a model.
+struct SessionNeeds {
+  bool all_logits = false;  // logits of every row of a step, not only of one a sequence
+};
+
+class Session {
+ public:
+  // Opens the model that the flags name (the default one where they name none). Says on the log what was loaded.
+  static Result<std::unique_ptr<Session>> open(const ModelFlags& flags, const SessionNeeds& needs);
+
+  const ModelConfig& config() const { return config_; }
+  const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
+  // Null when the checkpoint has no tokenizer file: everything that takes ids works.
+  const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
+  // kInvalidInput when there is none.
+  Result<const Tokenizer*> require_tokenizer() const;
+  ModelRunner& runner() { return *runner_; }
+  double load_seconds() const { return load_seconds_; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  Session() = default;
+
+  std::filesystem::path path_;
+  ModelConfig config_;
+  GenerationDefaults generation_defaults_;
+  std::optional<Tokenizer> tokenizer_;
+  LocalComm comm_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Mixtral> runner_;
+  double load_seconds_ = 0;
+};
+
+// The directory that the flags name, or the default model's.
+std::filesystem::path model_path(const ModelFlags& flags);
+
+}  // namespace octet

@@ -1,0 +1,30 @@
+// ExpertExchange: carries token rows to the ranks that own their experts and brings the weighted sums home.
+#pragma once
+
+#include "kernels/backend.h"
+
+namespace octet {
+
+// Where a step's rows are after dispatch: what the local experts compute on, and what combine needs to find the way
+// back.
+struct Route {
+  TensorView rows;      // F32 [rows here, hidden]
+  TensorView ids;       // I32 [rows here, top_k]
+  TensorView weights;   // F32 [rows here, top_k]
+  ExpertGroups groups;  // of the rows here, by local expert
+};
+
+class ExpertExchange {
+ public:
+  virtual ~ExpertExchange() = default;
+  // Most assignments a dispatch of `rows` rows can bring to this rank.
+  virtual int64_t max_assignments(int64_t rows) const = 0;
+  // rows F32 [rows, hidden], ids I32 [rows, top_k], weights F32 [rows, top_k]: of this rank's rows. The route is valid
+  // until the next dispatch.
+  virtual Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) = 0;
+  // out[r] = Σ weight · y of row r's experts in ascending expert id, for this rank's rows. y F32 [assignments, hidden]:
+  // what the local experts computed (with several ranks to a place, their partial products); used up.
+  virtual void combine(const Route& route, TensorView y, TensorView out, Stream& stream) = 0;
+};
+
+}  // namespace octet

@@ -1,0 +1,199 @@
+#include "runtime/model/checkpoint.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "runtime/base/check.h"
+#include "runtime/base/mapped_file.h"
+
+#include "runtime/model/checkpoint_files.h"
+#include "runtime/model/checkpoint_names.h"
+#include "runtime/model/generation_config.h"
+
+namespace octet {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxConfigBytes = size_t{1} << 20;
+
+// Reads a configuration file whole and hands its text to `parse`; errors get the path in front.
+template <typename Parse>
+auto read_config(const fs::path& path, Parse parse) -> decltype(parse(std::string_view())) {
+  OCTET_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
+  if (file.bytes().size() > kMaxConfigBytes) {
+    return invalid_input("{}: {} bytes, over the limit of {}", path.string(), file.bytes().size(), kMaxConfigBytes);
+  }
+  auto config = parse(file.text());
+  if (!config.ok()) return invalid_input("{}: {}", path.string(), config.status().message());
+  return config;
+}
+
+bool is_weight_dtype(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16; }
+
+// Presence, dtype and shape of the tensor that a matrix lies in.
+Status check_matrix(const CheckpointFiles& files, const MatrixPlace& matrix) {
+  const TensorPlace place = files.find(matrix.tensor);
+  if (place.tensor == nullptr) {
+    return invalid_input("{}: tensor '{}' is missing", files.source().string(), matrix.tensor);
+  }
+  const std::string path = place.file->path().string();
+  if (!is_weight_dtype(place.tensor->dtype)) {
+    return invalid_input("{}: tensor '{}' has dtype {}; weights are BF16, F16 or F32", path, matrix.tensor,
+                         dtype_name(place.tensor->dtype));
+  }
+  if (place.tensor->shape != matrix.shape) {
+    return invalid_input("{}: tensor '{}' has shape [{}]; the configuration asks for [{}]", path, matrix.tensor,
+                         fmt::join(place.tensor->shape, ", "), fmt::join(matrix.shape, ", "));
+  }
+  return ok_status();
+}
+
+const LayoutNames& choose_names(CheckpointFormat format, const CheckpointFiles& files) {
+  if (format == CheckpointFormat::kNative) return kNativeNames;
+  const bool fused = files.find("model.layers.0.mlp.experts.gate_up_proj").tensor != nullptr;
+  return fused ? kHfFusedNames : kHfNames;
+}
+
+// Sampling defaults, and the EOS ids that stand only there (fine-tunes often name them nowhere else).
+Status read_generation_config(const fs::path& folder, ModelConfig& config, GenerationDefaults& defaults) {
+  const fs::path path = folder / "generation_config.json";
+  std::error_code error;
+  if (!fs::exists(path, error)) return ok_status();
+  OCTET_ASSIGN_OR_RETURN(const GenerationConfig generation, read_config(path, [&](std::string_view text) {
+                           return parse_generation_config(text, config.vocab_size);
+                         }));
+  defaults = generation.defaults;
+  for (const TokenId id : generation.eos_ids) {
+    if (std::ranges::find(config.eos_ids, id) == config.eos_ids.end()) config.eos_ids.push_back(id);
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+struct Checkpoint::Impl {
+  Impl(fs::path folder_, ModelConfig config_, CheckpointFiles files_, CheckpointFormat format)
+      : folder(std::move(folder_)),
+        config(std::move(config_)),
+        files(std::move(files_)),
+        layout(choose_names(format, files), config) {
+    if (config.rope_pairs == RopePairs::kNeighbours) {
+      query_order = halves_from_neighbours(config.num_heads, config.head_dim);
+      key_order = halves_from_neighbours(config.num_kv_heads, config.head_dim);
+    }
+  }
+
+  // A view of a matrix that open() has checked.
+  MatrixSource view(const MatrixPlace& matrix) const;
+
+  fs::path folder;
+  ModelConfig config;
+  GenerationDefaults defaults;
+  CheckpointFiles files;
+  CheckpointLayout layout;
+  std::vector<int32_t> query_order, key_order;  // empty where rows are in halves already
+};
+
+MatrixSource Checkpoint::Impl::view(const MatrixPlace& matrix) const {
+  const TensorPlace place = files.find(matrix.tensor);
+  MatrixSource source;
+  source.dtype = place.tensor->dtype;
+  source.num_rows = matrix.num_rows;
+  source.num_columns = matrix.num_columns;
+  source.row_stride = matrix.num_columns;
+  source.data = place.file->data(*place.tensor) + matrix.first_row * matrix.num_columns * dtype_size(source.dtype);
+  if (matrix.order == RowOrder::kQuery) source.row_order = query_order;
+  if (matrix.order == RowOrder::kKey) source.row_order = key_order;
+  return source;
+}
+
+Result<Checkpoint> Checkpoint::open(const fs::path& path) {
+  OCTET_ASSIGN_OR_RETURN(const CheckpointFormat format, detect_format(path));
+  const bool native = format == CheckpointFormat::kNative;
+  OCTET_ASSIGN_OR_RETURN(ModelConfig config, native ? read_config(path / "params.json", parse_native_params)
+                                                    : read_config(path / "config.json", parse_hf_config));
+  GenerationDefaults defaults;
+  OCTET_RETURN_IF_ERROR(read_generation_config(path, config, defaults));
+  OCTET_ASSIGN_OR_RETURN(CheckpointFiles files, CheckpointFiles::open(path, format));
+  auto impl = std::make_unique<Impl>(path, std::move(config), std::move(files), format);
+  impl->defaults = defaults;
+  OCTET_RETURN_IF_ERROR(
+      impl->layout.for_each([&](const MatrixPlace& matrix) { return check_matrix(impl->files, matrix); }));
+  return Checkpoint(std::move(impl));
+}
+
+Checkpoint::Checkpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
+Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
+Checkpoint::~Checkpoint() = default;
+
+const fs::path& Checkpoint::path() const { return impl_->folder; }
+const ModelConfig& Checkpoint::config() const { return impl_->config; }
+const GenerationDefaults& Checkpoint::generation_defaults() const { return impl_->defaults; }
+
+std::vector<TensorListing> Checkpoint::tensors() const {
+  std::vector<TensorListing> listings;
+  for (const SafetensorsFile& file : impl_->files.files()) {
+    for (const StoredTensor& tensor : file.tensors()) {
+      listings.push_back({tensor.name, tensor.dtype, tensor.shape, file.path().filename().string()});
+    }
+  }
+  return listings;
+}
+
+int64_t Checkpoint::file_bytes() const {
+  int64_t total = 0;
+  for (const SafetensorsFile& file : impl_->files.files()) total += file.num_bytes();
+  return total;
+}
+
+MatrixSource Checkpoint::embedding() const { return impl_->view(impl_->layout.embedding()); }
+MatrixSource Checkpoint::final_norm() const { return impl_->view(impl_->layout.final_norm()); }
+MatrixSource Checkpoint::output() const { return impl_->view(impl_->layout.output()); }
+
+AttentionTensors Checkpoint::attention(int64_t layer) const {
+  OCTET_CHECK(layer >= 0 && layer < config().num_layers, "layer {}", layer);
+  const AttentionPlaces places = impl_->layout.attention(layer);
+  return {.norm = impl_->view(places.norm),
+          .q = impl_->view(places.q),
+          .k = impl_->view(places.k),
+          .v = impl_->view(places.v),
+          .o = impl_->view(places.o)};
+}
+
+MoeTensors Checkpoint::moe(int64_t layer) const {
+  OCTET_CHECK(layer >= 0 && layer < config().num_layers, "layer {}", layer);
+  MoeTensors tensors;
+  tensors.norm = impl_->view(impl_->layout.moe_norm(layer));
+  tensors.gate = impl_->view(impl_->layout.gate(layer));
+  for (int64_t e = 0; e < config().num_experts; ++e) {
+    const ExpertPlaces places = impl_->layout.expert(layer, e);
+    tensors.experts.push_back(
+        {.w1 = impl_->view(places.w1), .w3 = impl_->view(places.w3), .w2 = impl_->view(places.w2)});
+  }
+  return tensors;
+}
+
+void Checkpoint::drop_pages(const MatrixSource& matrix) {
+  if (matrix.num_rows == 0 || matrix.num_columns == 0) return;
+  int64_t first = 0;
+  int64_t last = matrix.num_rows - 1;
+  if (!matrix.row_order.empty()) {
+    const auto [lowest, highest] = std::ranges::minmax(matrix.row_order);
+    first = lowest;
+    last = highest;
+  }
+  const int64_t element = dtype_size(matrix.dtype);
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto data = reinterpret_cast<uintptr_t>(matrix.data);
+  // Whole pages inside the matrix: a neighbour keeps what it has.
+  const uintptr_t begin = (data + static_cast<uintptr_t>(first * matrix.row_stride * element) + page - 1) / page * page;
+  const uintptr_t end =
+      (data + static_cast<uintptr_t>((last * matrix.row_stride + matrix.num_columns) * element)) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+}  // namespace octet

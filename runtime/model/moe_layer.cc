@@ -1,0 +1,31 @@
+#include "runtime/model/moe_layer.h"
+
+namespace octet {
+
+void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView x) {
+  Backend& backend = step.backend;
+  Stream& stream = step.stream;
+  Workspace& scratch = step.workspace;
+
+  const TensorView h = scratch.normed.view.slice_rows(0, x.rows());
+  backend.rms_norm(x, weights.norm.view, step.config.rms_norm_eps, h, stream);
+  const TensorView logits = scratch.router_logits.view.slice_rows(0, x.rows());
+  const TensorView ids = scratch.expert_ids.view.slice_rows(0, x.rows());
+  const TensorView expert_weights = scratch.expert_weights.view.slice_rows(0, x.rows());
+  backend.gemm(h, weights.router, logits, stream);
+  backend.route_top_k(logits, ids, expert_weights, stream);
+
+  const Route route = step.experts.dispatch(h, ids, expert_weights, stream);
+  const int64_t num_assignments = route.groups.assignment_row.num_elements();
+  const TensorView activated = scratch.activated.view.slice_rows(0, num_assignments);
+  const TensorView y = scratch.expert_out.view.slice_rows(0, num_assignments);
+  backend.grouped_gemm(route.rows, route.groups.assignment_row, route.groups.offsets, weights.gate_up, activated,
+                       stream);
+  backend.grouped_gemm(activated, TensorView{}, route.groups.offsets, weights.down, y, stream);
+
+  const TensorView delta = scratch.delta.view.slice_rows(0, x.rows());
+  step.experts.combine(route, y, delta, stream);
+  backend.add(x, delta, stream);
+}
+
+}  // namespace octet

@@ -1,0 +1,12 @@
+// The mixture-of-experts block: x += Σ weight_e · w2_e(silu(w1_e · h) ⊙ w3_e · h), h = rms_norm(x), over the experts
+// that the router picks for each row; expert parallel.
+#pragma once
+
+#include "runtime/model/step_context.h"
+
+namespace octet {
+
+// x F32 [this rank's rows, hidden], updated in place.
+void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView x);
+
+}  // namespace octet

@@ -1,0 +1,52 @@
+// ShardWeights: the weights one rank owns, prepared for its backend.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "parallel/shard_plan.h"
+#include "runtime/base/status.h"
+#include "runtime/model/checkpoint.h"
+
+namespace octet {
+
+struct AttentionWeights {
+  Tensor norm;    // F32 [hidden]
+  Weight qkv;     // [(heads + 2 · kv_heads) · head_dim of this rank, hidden]
+  Weight output;  // [hidden, heads · head_dim of this rank], one partial a KV head
+};
+
+struct MoeWeights {
+  Tensor norm;                  // F32 [hidden]
+  Weight router;                // [num_experts, hidden]
+  std::vector<Weight> gate_up;  // of each local expert: w1 and w3, gated, [ffn of this rank, hidden]
+  std::vector<Weight> down;     // of each local expert: w2, [hidden, ffn of this rank], one partial an ffn slice
+};
+
+struct ShardWeights {
+  Tensor embedding;  // [vocab, hidden] in the weights' dtype
+  std::vector<AttentionWeights> attention;
+  std::vector<MoeWeights> moe;
+  Tensor final_norm;       // F32 [hidden]
+  Weight lm_head;          // [vocabulary of this rank, hidden]
+  int64_t bytes_read = 0;  // of the checkpoint's files
+};
+
+struct LoadOptions {
+  std::optional<DType> dtype;  // keep every matrix in this type (kF32, kBF16, kF16); unset: in its file's own
+  // Called with the bytes read so far, after each matrix.
+  std::function<void(int64_t bytes_read)> progress;
+};
+
+// Bytes of the checkpoint that load_shard_weights will read.
+int64_t shard_file_bytes(const Checkpoint& checkpoint, const ShardPlan& plan);
+
+// Reads exactly the byte ranges of the checkpoint that `plan` owns, one matrix at a time, and drops each mapped range
+// once it is prepared. An interrupted or failing disk read ends the process (SIGBUS), as with any mapped file.
+ShardWeights load_shard_weights(const Checkpoint& checkpoint, const ShardPlan& plan, Backend& backend,
+                                const LoadOptions& options);
+
+}  // namespace octet

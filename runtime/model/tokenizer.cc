@@ -1,0 +1,207 @@
+#include "runtime/model/tokenizer.h"
+
+#include <sentencepiece_processor.h>
+
+#include <algorithm>
+#include <map>
+#include <system_error>
+#include <utility>
+
+#include "runtime/model/added_tokens.h"
+#include "runtime/model/detokenizer.h"
+#include "runtime/model/sentencepiece_file.h"
+#include "runtime/model/text_file.h"
+
+namespace octet {
+namespace {
+
+constexpr int64_t kMaxModelBytes = int64_t{256} << 20;
+// Appended to a serialised ModelProto it is merged into it: normalizer_spec { add_dummy_prefix: false }.
+constexpr std::string_view kNoDummyPrefix("\x1A\x02\x18\x00", 4);
+
+struct Token {
+  std::string piece;
+  TokenKind kind = TokenKind::kNone;
+};
+
+TokenKind kind_of(const sentencepiece::SentencePieceProcessor& processor, int id) {
+  if (processor.IsControl(id)) return TokenKind::kControl;
+  if (processor.IsUnknown(id)) return TokenKind::kUnknown;
+  return processor.IsByte(id) ? TokenKind::kByte : TokenKind::kText;
+}
+
+Status load(std::string_view model, sentencepiece::SentencePieceProcessor* processor) {
+  const auto status = processor->LoadFromSerializedProto(model);
+  if (status.ok()) return ok_status();
+  std::string reason = status.ToString();
+  std::replace(reason.begin(), reason.end(), '\n', ' ');
+  return invalid_input("damaged: {}", reason);
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  sentencepiece::SentencePieceProcessor processor;
+  // Encodes text that follows an added token; only where that differs.
+  std::unique_ptr<sentencepiece::SentencePieceProcessor> without_prefix;
+  SentencePieceTraits traits;
+  std::vector<Token> tokens;  // by id
+  std::string unknown_surface;
+  std::vector<TokenId> byte_ids;  // of the 256 byte pieces; empty without byte fallback
+  std::vector<AddedToken> added;
+  std::map<std::string, TokenId, std::less<>> controls;
+
+  static Result<std::unique_ptr<Impl>> load_model(std::string_view model);
+  Status add_tokens(AddedTokenFiles files, std::string_view model);
+  bool is_barred(TokenId id, std::span<const TokenId> excluded) const;
+  void encode_segment(std::string_view text, bool after_added_token, std::span<const TokenId> excluded,
+                      std::vector<TokenId>* ids) const;
+  void append_as_bytes(std::string_view piece, std::vector<TokenId>* ids) const;
+};
+
+Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::load_model(std::string_view model) {
+  auto impl = std::make_unique<Impl>();
+  OCTET_ASSIGN_OR_RETURN(impl->traits, read_sentencepiece_traits(model));
+  OCTET_RETURN_IF_ERROR(load(model, &impl->processor));
+  const auto& processor = impl->processor;
+  if (impl->traits.byte_fallback) impl->byte_ids.resize(256);
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    const std::string& piece = processor.IdToPiece(id);
+    const TokenKind kind = kind_of(processor, id);
+    if (kind == TokenKind::kControl) impl->controls.emplace(piece, id);
+    if (kind == TokenKind::kByte) impl->byte_ids.at(byte_of_piece(piece)) = id;
+    impl->tokens.push_back({piece, kind});
+  }
+  impl->unknown_surface = processor.DecodeIds({processor.unk_id()});
+  return impl;
+}
+
+// `model`: the bytes that the processor was loaded from.
+Status Tokenizer::Impl::add_tokens(AddedTokenFiles files, std::string_view model) {
+  added = std::move(files.tokens);
+  if (!added.empty() && !files.legacy && traits.add_dummy_prefix) {
+    without_prefix = std::make_unique<sentencepiece::SentencePieceProcessor>();
+    OCTET_RETURN_IF_ERROR(load(std::string(model).append(kNoDummyPrefix), without_prefix.get()));
+  }
+  for (const AddedToken& token : added) {
+    if (token.id >= static_cast<TokenId>(tokens.size())) tokens.resize(static_cast<size_t>(token.id) + 1);
+    Token& entry = tokens[static_cast<size_t>(token.id)];
+    // <unk> is usually listed, too, as special; its text stays what sentencepiece says.
+    if (entry.kind == TokenKind::kUnknown && entry.piece == token.content) continue;
+    entry = {token.content, token.special ? TokenKind::kControl : TokenKind::kText};
+    controls.insert_or_assign(token.content, token.id);
+  }
+  return ok_status();
+}
+
+bool Tokenizer::Impl::is_barred(TokenId id, std::span<const TokenId> excluded) const {
+  return tokens[static_cast<size_t>(id)].kind == TokenKind::kControl ||
+         std::ranges::find(excluded, id) != excluded.end();
+}
+
+// Sentencepiece itself makes no control piece of text, but it does make user-defined pieces, which a checkpoint may
+// have declared special, and single characters that are control pieces. Such a token is spelt out in bytes.
+void Tokenizer::Impl::encode_segment(std::string_view text, bool after_added_token, std::span<const TokenId> excluded,
+                                     std::vector<TokenId>* ids) const {
+  const auto& encoder = after_added_token && without_prefix != nullptr ? *without_prefix : processor;
+  std::vector<int> segment_ids;
+  const auto status = encoder.Encode(text, &segment_ids);
+  OCTET_CHECK(status.ok(), "sentencepiece: {}", status.ToString());
+  for (const TokenId id : segment_ids) {
+    if (is_barred(id, excluded)) {
+      append_as_bytes(processor.IdToPiece(id), ids);
+    } else {
+      ids->push_back(id);
+    }
+  }
+}
+
+void Tokenizer::Impl::append_as_bytes(std::string_view piece, std::vector<TokenId>* ids) const {
+  if (byte_ids.empty()) {
+    ids->push_back(processor.unk_id());
+    return;
+  }
+  for (const char byte : surface_of_piece(piece)) ids->push_back(byte_ids[static_cast<unsigned char>(byte)]);
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+Result<Tokenizer> Tokenizer::parse(std::string_view model) {
+  OCTET_ASSIGN_OR_RETURN(auto impl, Impl::load_model(model));
+  return Tokenizer(std::move(impl));
+}
+
+Result<Tokenizer> Tokenizer::open(const std::filesystem::path& path) {
+  std::error_code error;
+  const bool is_dir = std::filesystem::is_directory(path, error);
+  const std::filesystem::path file = is_dir ? path / "tokenizer.model" : path;
+  OCTET_ASSIGN_OR_RETURN(const std::string model, read_text_file(file, kMaxModelBytes));
+  auto impl = Impl::load_model(model);
+  if (!impl.ok()) return invalid_input("{}: {}", file.string(), impl.status().message());
+  if (is_dir) {
+    OCTET_ASSIGN_OR_RETURN(AddedTokenFiles added, read_added_tokens(path));
+    OCTET_RETURN_IF_ERROR((*impl)->add_tokens(std::move(added), model));
+  }
+  return Tokenizer(*std::move(impl));
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  std::vector<const AddedToken*> matched;
+  for (const AddedToken& token : impl_->added) {
+    if (!token.special && std::ranges::find(options.excluded, token.id) == options.excluded.end()) {
+      matched.push_back(&token);
+    }
+  }
+  std::vector<TokenId> ids;
+  bool after_added_token = options.after_added_token;
+  for (const TextSegment& segment : split_at_added_tokens(text, matched)) {
+    if (segment.token >= 0) {
+      ids.push_back(segment.token);
+    } else {
+      impl_->encode_segment(segment.text, after_added_token, options.excluded, &ids);
+    }
+    after_added_token = segment.token >= 0;
+  }
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const TokenId> ids) const {
+  StreamingDetokenizer detokenizer(*this, {.strip_leading_space = adds_leading_space()});
+  std::string text;
+  for (const TokenId id : ids) text += detokenizer.add(id);
+  return text + detokenizer.flush();
+}
+
+int64_t Tokenizer::vocab_size() const { return static_cast<int64_t>(impl_->tokens.size()); }
+
+TokenKind Tokenizer::kind(TokenId id) const {
+  return id < 0 || id >= vocab_size() ? TokenKind::kNone : impl_->tokens[static_cast<size_t>(id)].kind;
+}
+
+std::string_view Tokenizer::piece(TokenId id) const {
+  return id < 0 || id >= vocab_size() ? std::string_view() : impl_->tokens[static_cast<size_t>(id)].piece;
+}
+
+std::string_view Tokenizer::unknown_surface() const { return impl_->unknown_surface; }
+
+bool Tokenizer::adds_leading_space() const { return impl_->traits.add_dummy_prefix; }
+
+std::optional<TokenId> Tokenizer::bos_id() const {
+  const int id = impl_->processor.bos_id();
+  return id < 0 ? std::nullopt : std::optional<TokenId>(id);
+}
+
+std::optional<TokenId> Tokenizer::eos_id() const {
+  const int id = impl_->processor.eos_id();
+  return id < 0 ? std::nullopt : std::optional<TokenId>(id);
+}
+
+std::optional<TokenId> Tokenizer::id_of_control(std::string_view content) const {
+  const auto it = impl_->controls.find(content);
+  return it == impl_->controls.end() ? std::nullopt : std::optional<TokenId>(it->second);
+}
+
+}  // namespace octet

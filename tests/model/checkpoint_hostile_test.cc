@@ -1,0 +1,591 @@
+// Damaged and malicious checkpoints: each ends with one line that names the file and the reason, and kInvalidInput.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cmath>
+#include <limits>
+
+#include "runtime/model/check_weights.h"
+#include "runtime/model/checkpoint.h"
+#include "tests/model/checkpoint_builder.h"
+#include "tests/model/temp_folder.h"
+
+namespace octet {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+class HostileCheckpoint : public testing::Test {
+ protected:
+  // Opening the folder must fail with one line that contains `file` (a path's end) and `reason`.
+  void expect_refused(const std::string& file, const std::string& reason) {
+    const auto checkpoint = Checkpoint::open(folder_.path());
+    ASSERT_FALSE(checkpoint.ok()) << "opened, but should have been refused: " << reason;
+    EXPECT_EQ(checkpoint.status().code(), StatusCode::kInvalidInput);
+    EXPECT_THAT(checkpoint.status().message(),
+                AllOf(HasSubstr((folder_ / file).string()), HasSubstr(reason), Not(HasSubstr("\n"))));
+    EXPECT_LT(checkpoint.status().message().size(), 1000U);
+  }
+
+  // Writes a valid checkpoint whose weight file is then replaced.
+  void write_with_weights(std::string_view weights) {
+    make_checkpoint().write(folder_.path());
+    write_file(folder_ / kWeights, weights);
+  }
+
+  // A weight file of this header and `num_data_bytes` zeros.
+  static std::string safetensors(std::string_view header, size_t num_data_bytes) {
+    const uint64_t length = header.size();
+    std::string bytes(reinterpret_cast<const char*>(&length), sizeof(length));
+    return bytes.append(header).append(num_data_bytes, '\0');
+  }
+
+  void expect_header_refused(std::string_view header, size_t num_data_bytes, const std::string& reason) {
+    write_with_weights(safetensors(header, num_data_bytes));
+    expect_refused(kWeights, reason);
+  }
+
+  // A valid checkpoint with one value of its configuration changed.
+  void expect_config_refused(const char* key, const nlohmann::json& value, const std::string& reason) {
+    TestCheckpoint checkpoint = make_checkpoint();
+    checkpoint.config[key] = value;
+    checkpoint.write(folder_.path());
+    expect_refused("config.json", reason);
+  }
+
+  static constexpr const char* kWeights = "model.safetensors";
+  TempFolder folder_;
+};
+
+TEST_F(HostileCheckpoint, TheUndamagedCheckpointsOpen) {
+  for (const TestLayout layout : {TestLayout::kPerExpert, TestLayout::kFused, TestLayout::kNative}) {
+    for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+      const TempFolder folder;
+      make_checkpoint(tiny_config(), layout, dtype).write(folder.path());
+      const auto checkpoint = Checkpoint::open(folder.path());
+      EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+    }
+  }
+}
+
+// The file's frame.
+
+TEST_F(HostileCheckpoint, EmptyFile) {
+  write_with_weights("");
+  expect_refused(kWeights, "too short");
+}
+
+TEST_F(HostileCheckpoint, ShorterThanEightBytes) {
+  write_with_weights("\x10\0\0\0\0\0\0");
+  expect_refused(kWeights, "too short");
+}
+
+TEST_F(HostileCheckpoint, HeaderLengthTwoToThe63) {
+  write_with_weights(std::string("\0\0\0\0\0\0\0\x80{}", 10));
+  expect_refused(kWeights, "header length 9223372036854775808");
+}
+
+TEST_F(HostileCheckpoint, HeaderLengthAllOnes) {
+  write_with_weights(std::string(8, '\xff') + "{}");
+  expect_refused(kWeights, "over the limit");
+}
+
+TEST_F(HostileCheckpoint, HeaderOver100Megabytes) {
+  const uint64_t length = 100'000'001;
+  write_with_weights(std::string(reinterpret_cast<const char*>(&length), 8));
+  std::filesystem::resize_file(folder_ / kWeights, 100'000'100);  // sparse: the header would fit
+  expect_refused(kWeights, "over the limit of 100000000");
+}
+
+TEST_F(HostileCheckpoint, HeaderLongerThanTheFile) {
+  std::string bytes = safetensors("{}", 0);
+  bytes[0] = 3;
+  write_with_weights(bytes);
+  expect_refused(kWeights, "header length 3 is more than the 2 bytes");
+}
+
+TEST_F(HostileCheckpoint, HeaderLengthZero) { expect_header_refused("", 0, "not valid JSON"); }
+
+// The header's text.
+
+TEST_F(HostileCheckpoint, HeaderNotUtf8) {
+  expect_header_refused("{\"\xff\xfe\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "UTF-8");
+}
+
+TEST_F(HostileCheckpoint, HeaderNotJson) { expect_header_refused("{\"a\":", 0, "not valid JSON"); }
+
+TEST_F(HostileCheckpoint, HeaderRandomBytes) {
+  std::mt19937 generator(3);
+  std::string noise;
+  for (int i = 0; i < 500; ++i) noise += static_cast<char>(generator() & 0xffU);
+  expect_header_refused(noise, 0, "not valid JSON");
+}
+
+TEST_F(HostileCheckpoint, HeaderWithTextBehindItsEnd) { expect_header_refused("{} {}", 0, "not valid JSON"); }
+
+TEST_F(HostileCheckpoint, HeaderWithNulBehindItsEnd) { expect_header_refused(std::string_view("{}\0\0", 4), 0, "NUL"); }
+
+TEST_F(HostileCheckpoint, HeaderNotAnObject) {
+  expect_header_refused("[]", 0, "not a JSON object");
+  expect_header_refused("7", 0, "not a JSON object");
+}
+
+TEST_F(HostileCheckpoint, HeaderDeeplyNested) { expect_header_refused(std::string(1'000'000, '['), 0, "an array"); }
+
+TEST_F(HostileCheckpoint, TensorDeeplyNested) {
+  expect_header_refused("{\"a\":{\"shape\":" + std::string(1'000'000, '['), 0, "unexpected an array in shape");
+}
+
+TEST_F(HostileCheckpoint, MetadataNotStrings) {
+  expect_header_refused(R"({"__metadata__":{"format":7}})", 0, "__metadata__: 'format' is a number");
+}
+
+TEST_F(HostileCheckpoint, DuplicateTensorName) {
+  expect_header_refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                        R"("a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+                        8, "tensor 'a' is listed twice");
+}
+
+TEST_F(HostileCheckpoint, NameThatWouldBreakTheLine) {
+  expect_header_refused(R"({"a\nb\u001b[31m":{"dtype":"F99"}})", 0, R"(tensor 'a\x0ab\x1b[31m' has dtype 'F99')");
+}
+
+TEST_F(HostileCheckpoint, HugeNameIsCutShort) {
+  expect_header_refused("{\"" + std::string(1'000'000, 'x') + "\":7}", 0, "xxx...': a number instead of an object");
+}
+
+// The header's tensors.
+
+struct BadTensor {
+  const char* what;
+  const char* entry;  // of tensor "a", in front of 16 bytes of data
+  const char* reason;
+};
+
+class HostileTensor : public HostileCheckpoint, public testing::WithParamInterface<BadTensor> {};
+
+TEST_P(HostileTensor, IsRefused) {
+  expect_header_refused(std::string("{\"a\":{") + GetParam().entry + "}}", 16, GetParam().reason);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Tensors, HostileTensor,
+    testing::Values(
+        BadTensor{"DtypeUnknown", R"("dtype":"F8","shape":[16],"data_offsets":[0,16])", "dtype 'F8'"},
+        BadTensor{"DtypeOfIndexes", R"("dtype":"I64","shape":[2],"data_offsets":[0,16])", "dtype 'I64'"},
+        BadTensor{"DtypeMissing", R"("shape":[4],"data_offsets":[0,16])", "dtype is missing"},
+        BadTensor{"DtypeNumber", R"("dtype":4,"shape":[4],"data_offsets":[0,16])", "unexpected a number in dtype"},
+        BadTensor{"DtypeTwice", R"("dtype":"F32","dtype":"F16","shape":[4],"data_offsets":[0,16])", "given twice"},
+        BadTensor{"ShapeMissing", R"("dtype":"F32","data_offsets":[0,16])", "shape is missing"},
+        BadTensor{"ShapeNegative", R"("dtype":"F32","shape":[-4],"data_offsets":[0,16])", "negative"},
+        BadTensor{"ShapeFraction", R"("dtype":"F32","shape":[4.5],"data_offsets":[0,16])", "no integer"},
+        BadTensor{"ShapeOver64Bits", R"("dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,16])",
+                  "no integer"},
+        BadTensor{"ShapeOver63Bits", R"("dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,16])",
+                  "over 2^63"},
+        BadTensor{"ShapeOverflow", R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,16])",
+                  "overflows"},
+        // 2^62 elements of 4 bytes: 2^64, which wraps to 0.
+        BadTensor{"BytesOverflow", R"("dtype":"F32","shape":[2147483648,2147483648],"data_offsets":[0,0])",
+                  "overflows"},
+        BadTensor{"ShapeOfNineExtents", R"("dtype":"F32","shape":[1,1,1,1,1,1,1,1,4],"data_offsets":[0,16])",
+                  "more than 8"},
+        BadTensor{"OffsetsMissing", R"("dtype":"F32","shape":[4])", "data_offsets is missing"},
+        BadTensor{"OneOffset", R"("dtype":"F32","shape":[4],"data_offsets":[16])", "must be two numbers"},
+        BadTensor{"ThreeOffsets", R"("dtype":"F32","shape":[4],"data_offsets":[0,16,16])", "more than 2"},
+        BadTensor{"EndBeforeBegin", R"("dtype":"F32","shape":[4],"data_offsets":[16,0])", "lies before begin"},
+        BadTensor{"EndBehindTheFile", R"("dtype":"F32","shape":[5],"data_offsets":[0,20])",
+                  "ends at byte 20 of the data, of which the file has 16"},
+        BadTensor{"EndAt2To63", R"("dtype":"F32","shape":[4],"data_offsets":[9223372036854775791,9223372036854775807])",
+                  "of which the file has 16"},
+        BadTensor{"SizeNotTheShapes", R"("dtype":"F32","shape":[3],"data_offsets":[0,16])", "takes 12 bytes"},
+        BadTensor{"TrailingBytes", R"("dtype":"F32","shape":[3],"data_offsets":[0,12])", "4 trailing bytes"},
+        BadTensor{"HoleAtTheStart", R"("dtype":"F32","shape":[3],"data_offsets":[4,16])", "hole of 4 bytes"},
+        BadTensor{"UnknownKey", R"("dtype":"F32","shape":[4],"data_offsets":[0,16],"x":1)", "unknown key 'x'"}),
+    [](const auto& tensor) { return tensor.param.what; });
+
+TEST_F(HostileCheckpoint, OverlappingTensors) {
+  expect_header_refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+                        R"("b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+                        12, "tensor 'b' overlaps");
+}
+
+TEST_F(HostileCheckpoint, HoleBetweenTensors) {
+  expect_header_refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                        R"("b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})",
+                        12, "hole of 4 bytes in the data before tensor 'b'");
+}
+
+TEST_F(HostileCheckpoint, NoTensorsButData) { expect_header_refused("{}", 5, "5 trailing bytes"); }
+
+TEST_F(HostileCheckpoint, EveryTruncationIsRefused) {
+  make_checkpoint().write(folder_.path());
+  const std::string whole = read_file(folder_ / kWeights);
+  std::mt19937 generator(11);
+  for (int i = 0; i < 40; ++i) {
+    const size_t length = i < 12 ? static_cast<size_t>(i) : generator() % whole.size();
+    write_file(folder_ / kWeights, std::string_view(whole).substr(0, length));
+    expect_refused(kWeights, "");
+  }
+}
+
+// A flipped bit anywhere in the header either is refused on one line or leaves a checkpoint whose weights can be read.
+TEST_F(HostileCheckpoint, FlippedBitsAreHarmless) {
+  make_checkpoint().write(folder_.path());
+  const std::string whole = read_file(folder_ / kWeights);
+  uint64_t header_length = 0;
+  std::memcpy(&header_length, whole.data(), sizeof(header_length));
+  std::mt19937 generator(12);
+  for (int i = 0; i < 300; ++i) {
+    std::string damaged = whole;
+    damaged[generator() % (8 + header_length)] ^= static_cast<char>(1U << (generator() % 8));
+    write_file(folder_ / kWeights, damaged);
+    const auto checkpoint = Checkpoint::open(folder_.path());
+    const Status status = checkpoint.ok() ? check_finite(*checkpoint) : checkpoint.status();
+    if (!status.ok()) {
+      EXPECT_EQ(status.code(), StatusCode::kInvalidInput);
+      EXPECT_THAT(status.message(), AllOf(HasSubstr(kWeights), Not(HasSubstr("\n"))));
+    }
+  }
+}
+
+// Weights against the configuration.
+
+TEST_F(HostileCheckpoint, WeightOfAnotherDtype) {
+  for (const DType dtype : {DType::kI32, DType::kI8}) {
+    TestCheckpoint checkpoint = make_checkpoint();
+    TestTensor& gate = checkpoint.tensors["model.layers.1.block_sparse_moe.gate.weight"];
+    gate = {dtype, gate.shape, std::vector<std::byte>(static_cast<size_t>(3 * 12 * dtype_size(dtype)))};
+    checkpoint.write(folder_.path());
+    expect_refused(kWeights,
+                   "tensor 'model.layers.1.block_sparse_moe.gate.weight' has dtype " + std::string(dtype_name(dtype)));
+  }
+}
+
+TEST_F(HostileCheckpoint, DtypesMayDifferFromTensorToTensorWhateverTheConfigSays) {
+  TestCheckpoint checkpoint = make_checkpoint();
+  checkpoint.config["torch_dtype"] = "float8";
+  std::mt19937 generator(5);
+  checkpoint.tensors["model.norm.weight"] = random_tensor({12}, DType::kF32, generator);
+  checkpoint.tensors["model.layers.0.self_attn.q_proj.weight"] = random_tensor({16, 12}, DType::kF16, generator);
+  checkpoint.write(folder_.path());
+  const auto opened = Checkpoint::open(folder_.path());
+  ASSERT_TRUE(opened.ok()) << opened.status().message();
+  EXPECT_EQ(opened->final_norm().dtype, DType::kF32);
+  EXPECT_EQ(opened->attention(0).q.dtype, DType::kF16);
+  EXPECT_EQ(opened->attention(0).k.dtype, DType::kBF16);
+}
+
+// Each tensor of each layout, one at a time.
+TEST_F(HostileCheckpoint, EveryMissingTensorIsNamed) {
+  for (const TestLayout layout : {TestLayout::kPerExpert, TestLayout::kFused, TestLayout::kNative}) {
+    const TestCheckpoint whole = make_checkpoint(tiny_config(), layout);
+    for (const auto& [name, tensor] : whole.tensors) {
+      const TempFolder folder;
+      TestCheckpoint checkpoint = whole;
+      checkpoint.tensors.erase(name);
+      checkpoint.write(folder.path());
+      const auto opened = Checkpoint::open(folder.path());
+      ASSERT_FALSE(opened.ok()) << name;
+      // Without the tensor that tells fused experts from others, the missing one is a per-expert tensor.
+      const bool told_by = name == "model.layers.0.mlp.experts.gate_up_proj";
+      EXPECT_THAT(opened.status().message(),
+                  AllOf(HasSubstr(".safetensors: tensor"), HasSubstr(told_by ? "layers.0.block_sparse_moe" : name),
+                        HasSubstr("missing")));
+    }
+  }
+}
+
+TEST_F(HostileCheckpoint, EveryWrongShapeIsNamed) {
+  for (const TestLayout layout : {TestLayout::kPerExpert, TestLayout::kFused, TestLayout::kNative}) {
+    const TestCheckpoint whole = make_checkpoint(tiny_config(), layout);
+    for (const auto& [name, tensor] : whole.tensors) {
+      const TempFolder folder;
+      TestCheckpoint checkpoint = whole;
+      std::vector<int64_t> shape = tensor.shape;
+      if (shape.size() == 1) {
+        shape.push_back(1);
+      } else {
+        std::swap(shape.front(), shape.back());
+      }
+      if (shape == tensor.shape) shape.push_back(1);
+      checkpoint.tensors[name].shape = shape;
+      checkpoint.write(folder.path());
+      const auto opened = Checkpoint::open(folder.path());
+      ASSERT_FALSE(opened.ok()) << name;
+      EXPECT_THAT(opened.status().message(),
+                  AllOf(HasSubstr("tensor '" + name + "' has shape ["), HasSubstr("the configuration asks for [")));
+    }
+  }
+}
+
+TEST_F(HostileCheckpoint, ExtraTensorsAreTolerated) {
+  TestCheckpoint checkpoint = make_checkpoint();
+  std::mt19937 generator(5);
+  checkpoint.tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = random_tensor({2}, DType::kF32, generator);
+  checkpoint.write(folder_.path());
+  EXPECT_TRUE(Checkpoint::open(folder_.path()).ok());
+}
+
+TEST_F(HostileCheckpoint, NanAndInfinityAreFoundWhenAskedFor) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    for (const float value : {kNan, kInfinity, -kInfinity}) {
+      TestCheckpoint checkpoint = make_checkpoint(tiny_config(), TestLayout::kPerExpert, dtype);
+      checkpoint.tensors["model.layers.1.block_sparse_moe.experts.2.w2.weight"].set(11 * 10 + 3, value);
+      checkpoint.write(folder_.path());
+      const auto opened = Checkpoint::open(folder_.path());
+      ASSERT_TRUE(opened.ok()) << opened.status().message();
+      const Status status = check_finite(*opened);
+      EXPECT_EQ(status.code(), StatusCode::kInvalidInput);
+      EXPECT_THAT(status.message(), AllOf(HasSubstr(folder_.path().string()),
+                                          HasSubstr("layer 1, expert 2 w2 is NaN or infinite at row 11, column 3")));
+    }
+  }
+}
+
+TEST_F(HostileCheckpoint, LargestFiniteWeightsPass) {
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    TestCheckpoint checkpoint = make_checkpoint(tiny_config(), TestLayout::kPerExpert, dtype);
+    for (auto& [name, tensor] : checkpoint.tensors) tensor.set(0, dtype == DType::kF16 ? 65504.0F : -3.3e38F);
+    checkpoint.write(folder_.path());
+    const auto opened = Checkpoint::open(folder_.path());
+    ASSERT_TRUE(opened.ok());
+    EXPECT_TRUE(check_finite(*opened).ok());
+  }
+}
+
+// The configuration.
+
+TEST_F(HostileCheckpoint, HeadsNotDivisible) {
+  expect_config_refused("num_key_value_heads", 3,
+                        "num_attention_heads is 4; it must be a multiple of num_key_value_heads, which is 3");
+}
+
+TEST_F(HostileCheckpoint, NoExperts) {
+  expect_config_refused("num_local_experts", 0, "num_local_experts is 0; it must be an integer from 1 to 1024");
+}
+
+TEST_F(HostileCheckpoint, ABillionLayers) {
+  expect_config_refused("num_hidden_layers", 1'000'000'000, "num_hidden_layers is 1000000000");
+}
+
+TEST_F(HostileCheckpoint, OneLayerMoreThanTheWeightsHave) {
+  TestCheckpoint checkpoint = make_checkpoint();
+  checkpoint.config["num_hidden_layers"] = 3;
+  checkpoint.write(folder_.path());
+  expect_refused(kWeights, "tensor 'model.layers.2.input_layernorm.weight' is missing");
+}
+
+TEST_F(HostileCheckpoint, ConfigIsDamaged) {
+  make_checkpoint().write(folder_.path());
+  write_file(folder_ / "config.json", "{\"hidden_size\": ");
+  expect_refused("config.json", "not valid JSON");
+}
+
+TEST_F(HostileCheckpoint, ConfigIsHuge) {
+  make_checkpoint().write(folder_.path());
+  write_file(folder_ / "config.json", std::string((1 << 20) + 1, ' '));
+  expect_refused("config.json", "over the limit");
+}
+
+TEST_F(HostileCheckpoint, ConfigIsAFolder) {
+  make_checkpoint().write(folder_.path());
+  std::filesystem::remove(folder_ / "config.json");
+  std::filesystem::create_directory(folder_ / "config.json");
+  expect_refused("config.json", "not a regular file");
+}
+
+TEST_F(HostileCheckpoint, ConfigIsMissing) {
+  make_checkpoint().write(folder_.path());
+  std::filesystem::remove(folder_ / "config.json");
+  expect_refused("config.json", "missing");
+}
+
+TEST_F(HostileCheckpoint, ParamsAreMissing) {
+  make_checkpoint(tiny_config(), TestLayout::kNative).write(folder_.path());
+  std::filesystem::remove(folder_ / "params.json");
+  expect_refused("params.json", "missing");
+}
+
+TEST_F(HostileCheckpoint, ParamsAreDamaged) {
+  TestCheckpoint checkpoint = make_checkpoint(tiny_config(), TestLayout::kNative);
+  checkpoint.config["moe"]["num_experts_per_tok"] = 4;
+  checkpoint.write(folder_.path());
+  expect_refused("params.json", "num_experts_per_tok is 4; it must be at most num_experts, which is 3");
+}
+
+TEST_F(HostileCheckpoint, GenerationConfigIsDamaged) {
+  TestCheckpoint checkpoint = make_checkpoint();
+  checkpoint.generation = {{"temperature", -1}};
+  checkpoint.write(folder_.path());
+  expect_refused("generation_config.json", "temperature is -1");
+}
+
+// Files.
+
+TEST_F(HostileCheckpoint, NoSuchFolder) {
+  const auto checkpoint = Checkpoint::open(folder_ / "nowhere");
+  ASSERT_FALSE(checkpoint.ok());
+  EXPECT_EQ(checkpoint.status().code(), StatusCode::kInvalidInput);
+  EXPECT_THAT(checkpoint.status().message(), AllOf(HasSubstr("nowhere"), HasSubstr("No such file")));
+}
+
+TEST_F(HostileCheckpoint, EmptyFolder) {
+  const auto checkpoint = Checkpoint::open(folder_.path());
+  ASSERT_FALSE(checkpoint.ok());
+  EXPECT_EQ(checkpoint.status().code(), StatusCode::kInvalidInput);
+  EXPECT_EQ(checkpoint.status().message(),
+            folder_.path().string() + ": not a checkpoint: neither config.json nor params.json is there");
+}
+
+TEST_F(HostileCheckpoint, NoWeights) {
+  make_checkpoint().write(folder_.path());
+  std::filesystem::remove(folder_ / kWeights);
+  const auto checkpoint = Checkpoint::open(folder_.path());
+  ASSERT_FALSE(checkpoint.ok());
+  EXPECT_EQ(checkpoint.status().code(), StatusCode::kInvalidInput);
+  EXPECT_THAT(checkpoint.status().message(), AllOf(HasSubstr(folder_.path().string()), HasSubstr("no weights")));
+}
+
+TEST_F(HostileCheckpoint, PickleFilesAreRefused) {
+  for (const char* name : {"pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth"}) {
+    const TempFolder folder;
+    write_file(folder / "config.json", hf_config_json(tiny_config()).dump());
+    write_file(folder / name, "\x80\x04\x95");
+    const auto checkpoint = Checkpoint::open(folder.path());
+    ASSERT_FALSE(checkpoint.ok());
+    EXPECT_EQ(checkpoint.status().code(), StatusCode::kInvalidInput);
+    EXPECT_THAT(checkpoint.status().message(),
+                AllOf(HasSubstr((folder / name).string()), HasSubstr("convert the checkpoint to safetensors")));
+  }
+}
+
+TEST_F(HostileCheckpoint, APickleFileBesideSafetensorsIsIgnored) {
+  make_checkpoint().write(folder_.path());
+  write_file(folder_ / "pytorch_model.bin", "\x80\x04\x95");
+  EXPECT_TRUE(Checkpoint::open(folder_.path()).ok());
+}
+
+TEST_F(HostileCheckpoint, WeightsAreANamedPipe) {
+  make_checkpoint().write(folder_.path());
+  std::filesystem::remove(folder_ / kWeights);
+  ASSERT_EQ(::mkfifo((folder_ / kWeights).c_str(), 0600), 0);
+  expect_refused(kWeights, "not a regular file");
+}
+
+TEST_F(HostileCheckpoint, WeightsAreALinkToNowhere) {
+  make_checkpoint().write(folder_.path());
+  std::filesystem::remove(folder_ / kWeights);
+  std::filesystem::create_symlink("gone", folder_ / kWeights);
+  expect_refused(kWeights, "No such file");
+}
+
+// Shards and their index.
+
+class HostileShards : public HostileCheckpoint {
+ protected:
+  static constexpr const char* kIndex = "model.safetensors.index.json";
+  static constexpr const char* kFirst = "model-00001-of-00003.safetensors";
+  static constexpr const char* kSecond = "model-00002-of-00003.safetensors";
+
+  void SetUp() override {
+    checkpoint_ = make_checkpoint();
+    checkpoint_.num_shards = 3;
+    checkpoint_.write(folder_.path());
+    index_ = nlohmann::json::parse(read_file(folder_ / kIndex));
+  }
+
+  void write_index() { write_file(folder_ / kIndex, index_.dump()); }
+
+  TestCheckpoint checkpoint_;
+  nlohmann::json index_;
+};
+
+TEST_F(HostileShards, UndamagedShardsOpen) { EXPECT_TRUE(Checkpoint::open(folder_.path()).ok()); }
+
+TEST_F(HostileShards, MissingShard) {
+  std::filesystem::remove(folder_ / kSecond);
+  expect_refused(kSecond, "No such file");
+}
+
+TEST_F(HostileShards, DamagedShardIsNamed) {
+  const std::string whole = read_file(folder_ / kSecond);
+  write_file(folder_ / kSecond, std::string_view(whole).substr(0, whole.size() - 1));
+  expect_refused(kSecond, "ends at byte");
+}
+
+TEST_F(HostileShards, IndexLeavesTheFolder) {
+  for (const char* path : {"../model.safetensors", "x/../../model.safetensors", "/etc/model.safetensors",
+                           "sub/model.safetensors", "..", ""}) {
+    index_["weight_map"]["model.norm.weight"] = path;
+    write_index();
+    expect_refused(kIndex, "tensor 'model.norm.weight': shard '" + std::string(path) + "' is not the plain name");
+  }
+}
+
+TEST_F(HostileShards, IndexWithNulInAShardsName) {
+  index_["weight_map"]["model.norm.weight"] = std::string("a\0.safetensors", 14);
+  write_index();
+  expect_refused(kIndex, R"(shard 'a\x00.safetensors' is not the plain name)");
+}
+
+TEST_F(HostileShards, IndexListsATensorThatIsNowhere) {
+  index_["weight_map"]["model.extra.weight"] = kFirst;
+  write_index();
+  expect_refused(kFirst, "tensor 'model.extra.weight' is missing");
+}
+
+TEST_F(HostileShards, TensorIsInAnotherShard) {
+  const std::string shard = index_["weight_map"]["lm_head.weight"];
+  index_["weight_map"]["lm_head.weight"] = shard == kFirst ? kSecond : kFirst;
+  write_index();
+  expect_refused(kIndex, "tensor 'lm_head.weight' is in " + shard);
+}
+
+TEST_F(HostileShards, TensorInTwoShards) {
+  for (const char* shard : {kFirst, kSecond}) {
+    write_tensors(folder_ / shard, checkpoint_.tensors);
+  }
+  expect_refused(kSecond, std::string("is also in ") + kFirst);
+}
+
+TEST_F(HostileShards, IndexNamesATensorTwice) {
+  write_file(folder_ / kIndex, std::string(R"({"weight_map":{"a":")") + kFirst + R"(","a":")" + kSecond + R"("}})");
+  expect_refused(kIndex, "key 'a' is given twice");
+}
+
+TEST_F(HostileShards, IndexWithoutAMap) {
+  write_file(folder_ / kIndex, "{}");
+  expect_refused(kIndex, "weight_map is missing");
+  write_file(folder_ / kIndex, R"({"weight_map":[]})");
+  expect_refused(kIndex, "weight_map is []; it must be an object");
+  write_file(folder_ / kIndex, R"({"weight_map":{"a":1}})");
+  expect_refused(kIndex, "the shard is not a string");
+}
+
+TEST_F(HostileShards, IndexNotJson) {
+  write_file(folder_ / kIndex, "weight_map");
+  expect_refused(kIndex, "not valid JSON");
+}
+
+TEST_F(HostileShards, IndexDeeplyNested) {
+  write_file(folder_ / kIndex, R"({"a":)" + std::string(1'000'000, '['));
+  expect_refused(kIndex, "nested deeper than 32");
+}
+
+TEST_F(HostileCheckpoint, NativeTensorInTwoFiles) {
+  TestCheckpoint checkpoint = make_checkpoint(tiny_config(), TestLayout::kNative);
+  checkpoint.write(folder_.path());
+  std::filesystem::rename(folder_ / "consolidated.safetensors", folder_ / "consolidated.00.safetensors");
+  ASSERT_TRUE(Checkpoint::open(folder_.path()).ok());
+  std::filesystem::copy(folder_ / "consolidated.00.safetensors", folder_ / "consolidated.01.safetensors");
+  expect_refused("consolidated.01.safetensors", "is also in consolidated.00.safetensors");
+}
+
+}  // namespace
+}  // namespace octet

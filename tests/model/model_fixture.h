@@ -1,0 +1,95 @@
+// A model on one rank, driven directly by step plans: what the tests of the forward pass need.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "comm/local_comm.h"
+#include "kernels/backend_factory.h"
+#include "runtime/model/mixtral.h"
+
+namespace octet::testing {
+
+inline std::filesystem::path source_dir() { return OCTET_SOURCE_DIR; }
+inline std::filesystem::path golden_dir() { return source_dir() / "tests/data/golden"; }
+inline std::filesystem::path demo_model() { return source_dir() / "configs/models/octet-demo"; }
+// The checkpoint that a folder of golden outputs belongs to.
+inline std::filesystem::path golden_checkpoint(const std::string& name) {
+  return name == "octet-demo" ? demo_model() : golden_dir() / name;
+}
+
+class ModelOnOneRank {
+ public:
+  // max_tokens: the longest sequence it has KV pages for.
+  ModelOnOneRank(const std::filesystem::path& path, const BackendOptions& backend_options, int64_t max_tokens,
+                 MixtralOptions options = {}) {
+    auto checkpoint = Checkpoint::open(path);
+    OCTET_CHECK(checkpoint.ok(), "{}", checkpoint.status().message());
+    auto backend = make_backend(backend_options);
+    OCTET_CHECK(backend.ok(), "{}", backend.status().message());
+    backend_ = *std::move(backend);
+    options.num_pages = (max_tokens + kPageTokens - 1) / kPageTokens;
+    model_ = std::make_unique<Mixtral>(*checkpoint, Topology{}, 0, *backend_, ModelGroups{comm_, comm_}, options);
+    pages_.resize(static_cast<size_t>(options.num_pages));
+    std::iota(pages_.rbegin(), pages_.rend(), 0);  // pages out of order
+  }
+
+  Mixtral& model() { return *model_; }
+
+  // Runs tokens [begin, end) of one sequence in a single step; logits of the positions in `wanted` that lie there.
+  std::vector<std::vector<float>> run_chunk(const std::vector<TokenId>& ids, int64_t begin, int64_t end,
+                                            const std::vector<int64_t>& wanted) {
+    GroupPlan group;
+    group.token_ids.assign(ids.begin() + begin, ids.begin() + end);
+    group.sequences = {{0, static_cast<int32_t>(end - begin), static_cast<int32_t>(begin)}};
+    group.page_tables = {pages_};
+    for (const int64_t position : wanted) {
+      if (position >= begin && position < end) group.logit_rows.push_back(static_cast<int32_t>(position - begin));
+    }
+    const auto result = model_->run({0, {group}});
+    OCTET_CHECK(result.ok(), "{}", result.status().message());
+    std::vector<std::vector<float>> rows;
+    const float* logits = result->logits.as<float>();
+    for (int64_t r = 0; r < result->logits.rows(); ++r) {
+      rows.emplace_back(logits + r * model_->vocab_size(), logits + (r + 1) * model_->vocab_size());
+    }
+    return rows;
+  }
+
+  // Logits at `positions` (ascending) of a prompt run in steps of `chunk` tokens.
+  std::vector<std::vector<float>> logits(const std::vector<TokenId>& ids, const std::vector<int64_t>& positions,
+                                         int64_t chunk) {
+    std::vector<std::vector<float>> all;
+    const int64_t size = static_cast<int64_t>(ids.size());
+    for (int64_t begin = 0; begin < size; begin += chunk) {
+      for (auto& row : run_chunk(ids, begin, std::min(begin + chunk, size), positions)) all.push_back(std::move(row));
+    }
+    return all;
+  }
+
+  // The `count` most probable next tokens, one after the other.
+  std::vector<TokenId> greedy(std::vector<TokenId> ids, size_t count) {
+    std::vector<TokenId> chosen;
+    int64_t done = 0;
+    while (chosen.size() < count) {
+      const int64_t size = static_cast<int64_t>(ids.size());
+      const auto row = run_chunk(ids, done, size, {size - 1}).front();
+      chosen.push_back(static_cast<TokenId>(std::max_element(row.begin(), row.end()) - row.begin()));
+      ids.push_back(chosen.back());
+      done = size;
+    }
+    return chosen;
+  }
+
+ private:
+  LocalComm comm_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Mixtral> model_;
+  std::vector<int32_t> pages_;
+};
+
+}  // namespace octet::testing
