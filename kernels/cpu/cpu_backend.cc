@@ -1,0 +1,77 @@
+#include "kernels/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "kernels/cpu/packed_weight.h"
+
+namespace octet {
+
+CpuBackend::CpuBackend(const Isa& isa, int num_threads)
+    : kernels_(isa.kernels()), pool_(num_threads), product_(kernels_, pool_), attention_(kernels_, pool_) {}
+
+Weight CpuBackend::prepare(const WeightSpec& spec) { return pack_weight(spec, pool_); }
+
+void CpuBackend::upload(const void* host, TensorView destination, Stream&) {
+  std::memcpy(destination.data, host, static_cast<size_t>(destination.num_bytes()));
+}
+
+void CpuBackend::download(TensorView source, void* host, Stream&) {
+  std::memcpy(host, source.data, static_cast<size_t>(source.num_bytes()));
+}
+
+void CpuBackend::embed(TensorView ids, TensorView table, TensorView out, Stream&) {
+  const int64_t width = out.row_elements();
+  const auto convert = kernels_.convert[static_cast<size_t>(element_of(table.dtype))];
+  const auto* rows = static_cast<const std::byte*>(table.data);
+  const int32_t* row_ids = ids.as<int32_t>();
+  float* destination = out.as<float>();
+  for_each_row(out.rows(), width, [&](int64_t r) {
+    convert(rows + row_ids[r] * width * dtype_size(table.dtype), width, destination + r * width);
+  });
+}
+
+void CpuBackend::gather_rows(TensorView source, TensorView row_index, TensorView out, Stream&) {
+  const int64_t row_bytes = out.row_elements() * dtype_size(out.dtype);
+  const auto* rows = static_cast<const std::byte*>(source.data);
+  const int32_t* index = row_index.as<int32_t>();
+  auto* destination = static_cast<std::byte*>(out.data);
+  for_each_row(out.rows(), out.row_elements(), [&](int64_t r) {
+    std::memcpy(destination + r * row_bytes, rows + index[r] * row_bytes, static_cast<size_t>(row_bytes));
+  });
+}
+
+void CpuBackend::add(TensorView x, TensorView delta, Stream&) {
+  const int64_t width = x.row_elements();
+  float* sums = x.as<float>();
+  const float* addends = delta.as<float>();
+  for_each_row(x.rows(), width, [&](int64_t r) { kernels_.accumulate(addends + r * width, width, sums + r * width); });
+}
+
+void CpuBackend::rms_norm(TensorView x, TensorView weight, float eps, TensorView y, Stream&) {
+  const int64_t width = x.row_elements();
+  const float* in = x.as<float>();
+  const float* factors = weight.as<float>();
+  float* out = y.as<float>();
+  for_each_row(x.rows(), width,
+               [&](int64_t r) { kernels_.rms_norm(in + r * width, factors, eps, width, out + r * width); });
+}
+
+void CpuBackend::gemm(TensorView x, const Weight& weight, TensorView y, Stream&) {
+  const std::array<int32_t, 2> offsets{0, static_cast<int32_t>(x.rows())};
+  product_.run({x.as<float>(), nullptr, offsets, {&weight, 1}, y.as<float>()});
+}
+
+void CpuBackend::grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets,
+                              std::span<const Weight> experts, TensorView y, Stream&) {
+  const int32_t* rows = assignment_row.data == nullptr ? nullptr : assignment_row.as<int32_t>();
+  product_.run({x.as<float>(), rows, {offsets.as<int32_t>(), experts.size() + 1}, experts, y.as<float>()});
+}
+
+void CpuBackend::paged_attention(TensorView qkv, const PagedBatch& batch, const AttentionShape& shape,
+                                 const KvCacheView& cache, TensorView out, Stream&) {
+  attention_.run({qkv.as<float>(), batch, shape, cache, out.as<float>()});
+}
+
+}  // namespace octet

@@ -1,0 +1,36 @@
+#include "kernels/cpu/isa.h"
+
+#include <array>
+
+namespace octet {
+namespace {
+
+// Every instruction set with kernels, worst first. The tests include the operating system's support for the registers.
+std::array<Isa, 2> isa_table() {
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return {{{"avx2", avx2, avx2_kernels}, {"avx512", avx512, avx512_kernels}}};
+}
+
+}  // namespace
+
+std::string supported_isas() {
+  std::string names;
+  for (const Isa& isa : isa_table()) {
+    if (isa.supported) names += (names.empty() ? "" : ", ") + std::string(isa.name);
+  }
+  return names.empty() ? "none of avx2, avx512" : names;
+}
+
+Result<Isa> find_isa(std::string_view name) {
+  Isa best;
+  for (const Isa& isa : isa_table()) {
+    if (isa.supported && (name.empty() || isa.name == name)) best = isa;
+  }
+  if (best.supported) return best;
+  return invalid_input("--isa {}: this machine has {}", name.empty() ? "avx2" : name, supported_isas());
+}
+
+}  // namespace octet
