@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sentencepiece_processor.h>
 
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -102,6 +103,26 @@ TEST(Tokenizer, EveryInvalidByteBecomesAReplacementCharacter) {
   for (const auto& [text, expected] : cases) {
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), expected);
     EXPECT_EQ(tokenizer.encode(text), tokenizer.encode(expected));
+  }
+}
+
+TEST(Tokenizer, LongTextGetsTheIdsThatSentencepieceGivesTheWhole) {
+  std::mt19937 random(9);
+  const std::vector<std::string> parts = {"the ", "qz", "xj",   "0",    "7",  "  ", "\n",
+                                          "é",    "▁",  "\xFF", "日本", ".,", "Ab", "</s>"};
+  for (const auto& path : {kMixtralTokenizer, kDemoTokenizer}) {
+    const Tokenizer tokenizer = open_tokenizer(path);
+    sentencepiece::SentencePieceProcessor reference;
+    ASSERT_TRUE(reference.Load(path.string()).ok());
+    for (int i = 0; i < 20; ++i) {
+      const size_t num_parts = 2 + random() % (parts.size() - 1);
+      std::string text;
+      while (text.size() < 30000) {
+        text +=
+            random() % 4 == 0 ? std::string(1, static_cast<char>('a' + random() % 26)) : parts[random() % num_parts];
+      }
+      ASSERT_EQ(tokenizer.encode(text), reference.EncodeAsIds(text)) << path << i;
+    }
   }
 }
 
