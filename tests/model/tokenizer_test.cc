@@ -182,7 +182,7 @@ TEST(Tokenizer, OrdinaryAddedTokensAreFoundInText) {
 TEST(Tokenizer, TextAfterAnAddedTokenHasNoSpaceUnlessLegacy) {
   const TempDir modern_dir = fine_tune_dir(R"(, "legacy": false)");
   const Tokenizer modern = open_tokenizer(modern_dir.path());
-  const TempDir legacy_dir = fine_tune_dir(R"(, "legacy": true)");
+  const TempDir legacy_dir = fine_tune_dir(R"(, "legacy": null)");
   const Tokenizer legacy = open_tokenizer(legacy_dir.path());
   EXPECT_THAT(modern.encode("Hello<|im_start|>\n"), ElementsAre(22557, 32001, 13));
   EXPECT_THAT(legacy.encode("Hello<|im_start|>\n"), ElementsAre(22557, 32001, 28705, 13));
