@@ -27,7 +27,7 @@ void SamplingFlags::add(CLI::App& app, const char* name, const char* param, Kind
                         const char* help) {
   Flag& flag = flags_.emplace_back(Flag{name, param, kind, nullptr, {}});
   if (kind == Kind::kSwitch) {
-    flag.option = app.add_flag(std::string("--") + name, help);
+    flag.option = app.add_flag(std::string("--") + name)->description(help);
   } else {
     flag.option = app.add_option(std::string("--") + name, flag.values, help)->type_name(type);
     flag.option->allow_extra_args(false);

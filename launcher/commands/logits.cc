@@ -64,24 +64,24 @@ class LogitsCommand final : public Command {
     Request request;
     request.prompt = std::move(ids);
     request.params.max_tokens = 0;
+    request.params.sampling.temperature = 0;
     request.prompt_logit_positions = positions_;
-    std::optional<SafetensorsWriter> writer;
+    const TensorDeclaration declaration{"logits", DType::kF32, {std::ssize(positions_), session.config().vocab_size}};
+    OCTET_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(out_, {&declaration, 1}));
     Status written;
     RequestCallbacks callbacks;
     callbacks.on_prompt_logits = [&](int64_t, std::span<const float> logits) {
-      if (written.ok()) written = writer->append(std::as_bytes(logits));
+      if (written.ok()) written = writer.append(std::as_bytes(logits));
     };
     Engine engine(session.runner(), {model_.prefill_chunk, model_.max_batch});
     OCTET_ASSIGN_OR_RETURN([[maybe_unused]] const RequestId id,
                            engine.submit(std::move(request), std::move(callbacks)));
-    const TensorDeclaration declaration{"logits", DType::kF32, {std::ssize(positions_), session.config().vocab_size}};
-    OCTET_ASSIGN_OR_RETURN(writer, SafetensorsWriter::create(out_, {&declaration, 1}));
     for (bool more = true; more && written.ok();) {
       OCTET_RETURN_IF_ERROR(check_interrupted());
       OCTET_ASSIGN_OR_RETURN(more, engine.step());
     }
     OCTET_RETURN_IF_ERROR(written);
-    OCTET_RETURN_IF_ERROR(writer->finish());
+    OCTET_RETURN_IF_ERROR(writer.finish());
     log_info("{}: logits of {} positions", out_, positions_.size());
     return ok_status();
   }

@@ -70,7 +70,7 @@ Status read_decoder(const json& config, std::map<TokenId, AddedToken>* tokens) {
     int64_t id = -1;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (error != std::errc() || end != key.data() + key.size() || !value.is_object()) {
-      return invalid_input("added_tokens_decoder: '{}' is not a token id with an object", key);
+      return invalid_input("added_tokens_decoder: {:?} is not a token id with an object", key);
     }
     const AddedToken token{.content = token_content(value),
                            .special = flag(value, "special"),
@@ -84,7 +84,7 @@ Status read_decoder(const json& config, std::map<TokenId, AddedToken>* tokens) {
 
 Status read_added(const json& added, const std::set<std::string>& roles, std::map<TokenId, AddedToken>* tokens) {
   for (const auto& [content, id] : added.items()) {
-    if (!id.is_number_integer()) return invalid_input("'{}' has no token id", content);
+    if (!id.is_number_integer()) return invalid_input("{:?} has no token id", content);
     const AddedToken token{.content = content, .special = roles.contains(content)};
     OCTET_RETURN_IF_ERROR(add_token(token, id.get<int64_t>(), tokens));
   }

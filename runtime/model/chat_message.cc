@@ -16,7 +16,7 @@ Result<ChatMessage> parse_message(const json& object, size_t number) {
   if (!object.is_object()) return invalid_input("message {} is not an object", number);
   ChatMessage message;
   for (const auto& [key, value] : object.items()) {
-    if (key != "role" && key != "content") return invalid_input("message {}: unknown key '{}'", number, key);
+    if (key != "role" && key != "content") return invalid_input("message {}: unknown key {:?}", number, key);
     if (!value.is_string()) return invalid_input("message {}: '{}' is not a string", number, key);
     (key == "role" ? message.role : message.content) = value.get<std::string>();
   }
@@ -46,7 +46,7 @@ Status check_conversation(std::span<const ChatMessage> messages) {
   for (const ChatMessage& message : messages) {
     ++number;
     if (message.role != "system" && message.role != "user" && message.role != "assistant") {
-      return invalid_input("message {}: role '{}' is not system, user or assistant", number, message.role);
+      return invalid_input("message {}: role {:?} is not system, user or assistant", number, message.role);
     }
     if (message.role == "assistant" && message.content.empty()) {
       return invalid_input("message {}: a message of the assistant may not be empty", number);

@@ -55,7 +55,8 @@ Result<CheckpointFormat> detect_format(const fs::path& folder) {
   OCTET_ASSIGN_OR_RETURN(const std::vector<std::string> names, list_folder(folder));
   const bool hf_weights =
       is_there(folder / "model.safetensors") || is_there(index_path(folder, CheckpointFormat::kHuggingFace));
-  const bool native_weights = std::ranges::any_of(names, is_native_shard);
+  const bool native_weights =
+      std::ranges::any_of(names, is_native_shard) || is_there(index_path(folder, CheckpointFormat::kNative));
   const bool hf_config = is_there(folder / "config.json");
   const bool native_config = is_there(folder / "params.json");
   if (hf_config && hf_weights) return CheckpointFormat::kHuggingFace;

@@ -12,16 +12,16 @@ namespace octet {
 
 // The members are applied in the order in which they stand here; the defaults change nothing.
 struct SamplingParams {
-  std::map<TokenId, double> logit_bias;  // added to the logit of a token; [-100, 100]
+  std::map<TokenId, double> logit_bias = {};  // added to the logit of a token; [-100, 100]
   double repetition_penalty =
       1.0;  // logits of prompt and output tokens: divided by it if positive, else multiplied; [0.1, 10]
-  double frequency_penalty = 0.0;  // subtracted once for every occurrence in the output; [-2, 2]
-  double presence_penalty = 0.0;   // subtracted once if the token is in the output; [-2, 2]
-  double temperature = 1.0;        // divides the logits; 0: greedy, nothing below applies; [0, 2]
-  int64_t top_k = 0;               // keeps the k largest; 0: off
-  double top_p = 1.0;              // keeps the fewest largest whose probabilities reach it; (0, 1], 1: off
-  double min_p = 0.0;              // drops tokens below min_p times the largest probability; [0, 1], 0: off
-  std::optional<uint64_t> seed;    // of the draws; greedy needs none
+  double frequency_penalty = 0.0;     // subtracted once for every occurrence in the output; [-2, 2]
+  double presence_penalty = 0.0;      // subtracted once if the token is in the output; [-2, 2]
+  double temperature = 1.0;           // divides the logits; 0: greedy, nothing below applies; [0, 2]
+  int64_t top_k = 0;                  // keeps the k largest; 0: off
+  double top_p = 1.0;                 // keeps the fewest largest whose probabilities reach it; (0, 1], 1: off
+  double min_p = 0.0;                 // drops tokens below min_p times the largest probability; [0, 1], 0: off
+  std::optional<uint64_t> seed = {};  // of the draws; greedy needs none
 
   bool greedy() const { return temperature == 0.0; }
   // Whether anything before the temperature is asked for.

@@ -169,8 +169,9 @@ TEST(ChatTemplate, RulesOfAConversation) {
   refused({{"user", "a"}, {"assistant", ""}, {"user", "b"}}, "message 2: a message of the assistant may not be empty");
   refused({{"user", "a"}, {"assistant", "b"}}, "last message must be the user's");
   refused({{"user", "a"}, {"system", "b"}}, "last message must be the user's");
-  refused({{"tool", "a"}, {"user", "b"}}, "message 1: role 'tool'");
-  refused({{"User", "a"}}, "role 'User'");
+  refused({{"tool", "a"}, {"user", "b"}}, "message 1: role \"tool\"");
+  refused({{"a\nb", "a"}}, "role \"a\\nb\"");
+  refused({{"User", "a"}}, "role \"User\"");
   EXPECT_TRUE(check_conversation(Messages{{"system", ""}, {"user", ""}}).ok());
 }
 
@@ -198,7 +199,7 @@ TEST(ChatJson, ReadsMessagesAndRefusesTheRest) {
       {R"([{"role": "user", "content": "a"}, {"role": "user"}])", "message 2 has no 'content'"},
       {R"([{"content": "a"}])", "message 1 has no 'role'"},
       {R"([{"role": "user", "content": ["a"]}])", "'content' is not a string"},
-      {R"([{"role": "user", "content": "a", "name": "b"}])", "unknown key 'name'"},
+      {R"([{"role": "user", "content": "a", "name": "b"}])", "unknown key \"name\""},
   };
   for (const auto& [text, reason] : cases) expect_invalid(parse_chat_json(text).status(), reason);
 }

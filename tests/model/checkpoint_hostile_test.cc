@@ -9,7 +9,7 @@
 #include "runtime/model/check_weights.h"
 #include "runtime/model/checkpoint.h"
 #include "tests/model/checkpoint_builder.h"
-#include "tests/model/temp_folder.h"
+#include "tests/model/hostile_fixture.h"
 
 namespace octet {
 namespace {
@@ -18,36 +18,8 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-class HostileCheckpoint : public testing::Test {
+class HostileModel : public HostileCheckpoint {
  protected:
-  // Opening the folder must fail with one line that contains `file` (a path's end) and `reason`.
-  void expect_refused(const std::string& file, const std::string& reason) {
-    const auto checkpoint = Checkpoint::open(folder_.path());
-    ASSERT_FALSE(checkpoint.ok()) << "opened, but should have been refused: " << reason;
-    EXPECT_EQ(checkpoint.status().code(), StatusCode::kInvalidInput);
-    EXPECT_THAT(checkpoint.status().message(),
-                AllOf(HasSubstr((folder_ / file).string()), HasSubstr(reason), Not(HasSubstr("\n"))));
-    EXPECT_LT(checkpoint.status().message().size(), 1000U);
-  }
-
-  // Writes a valid checkpoint whose weight file is then replaced.
-  void write_with_weights(std::string_view weights) {
-    make_checkpoint().write(folder_.path());
-    write_file(folder_ / kWeights, weights);
-  }
-
-  // A weight file of this header and `num_data_bytes` zeros.
-  static std::string safetensors(std::string_view header, size_t num_data_bytes) {
-    const uint64_t length = header.size();
-    std::string bytes(reinterpret_cast<const char*>(&length), sizeof(length));
-    return bytes.append(header).append(num_data_bytes, '\0');
-  }
-
-  void expect_header_refused(std::string_view header, size_t num_data_bytes, const std::string& reason) {
-    write_with_weights(safetensors(header, num_data_bytes));
-    expect_refused(kWeights, reason);
-  }
-
   // A valid checkpoint with one value of its configuration changed.
   void expect_config_refused(const char* key, const nlohmann::json& value, const std::string& reason) {
     TestCheckpoint checkpoint = make_checkpoint();
@@ -55,12 +27,9 @@ class HostileCheckpoint : public testing::Test {
     checkpoint.write(folder_.path());
     expect_refused("config.json", reason);
   }
-
-  static constexpr const char* kWeights = "model.safetensors";
-  TempFolder folder_;
 };
 
-TEST_F(HostileCheckpoint, TheUndamagedCheckpointsOpen) {
+TEST_F(HostileModel, TheUndamagedCheckpointsOpen) {
   for (const TestLayout layout : {TestLayout::kPerExpert, TestLayout::kFused, TestLayout::kNative}) {
     for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
       const TempFolder folder;
@@ -71,190 +40,9 @@ TEST_F(HostileCheckpoint, TheUndamagedCheckpointsOpen) {
   }
 }
 
-// The file's frame.
-
-TEST_F(HostileCheckpoint, EmptyFile) {
-  write_with_weights("");
-  expect_refused(kWeights, "too short");
-}
-
-TEST_F(HostileCheckpoint, ShorterThanEightBytes) {
-  write_with_weights("\x10\0\0\0\0\0\0");
-  expect_refused(kWeights, "too short");
-}
-
-TEST_F(HostileCheckpoint, HeaderLengthTwoToThe63) {
-  write_with_weights(std::string("\0\0\0\0\0\0\0\x80{}", 10));
-  expect_refused(kWeights, "header length 9223372036854775808");
-}
-
-TEST_F(HostileCheckpoint, HeaderLengthAllOnes) {
-  write_with_weights(std::string(8, '\xff') + "{}");
-  expect_refused(kWeights, "over the limit");
-}
-
-TEST_F(HostileCheckpoint, HeaderOver100Megabytes) {
-  const uint64_t length = 100'000'001;
-  write_with_weights(std::string(reinterpret_cast<const char*>(&length), 8));
-  std::filesystem::resize_file(folder_ / kWeights, 100'000'100);  // sparse: the header would fit
-  expect_refused(kWeights, "over the limit of 100000000");
-}
-
-TEST_F(HostileCheckpoint, HeaderLongerThanTheFile) {
-  std::string bytes = safetensors("{}", 0);
-  bytes[0] = 3;
-  write_with_weights(bytes);
-  expect_refused(kWeights, "header length 3 is more than the 2 bytes");
-}
-
-TEST_F(HostileCheckpoint, HeaderLengthZero) { expect_header_refused("", 0, "not valid JSON"); }
-
-// The header's text.
-
-TEST_F(HostileCheckpoint, HeaderNotUtf8) {
-  expect_header_refused("{\"\xff\xfe\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "UTF-8");
-}
-
-TEST_F(HostileCheckpoint, HeaderNotJson) { expect_header_refused("{\"a\":", 0, "not valid JSON"); }
-
-TEST_F(HostileCheckpoint, HeaderRandomBytes) {
-  std::mt19937 generator(3);
-  std::string noise;
-  for (int i = 0; i < 500; ++i) noise += static_cast<char>(generator() & 0xffU);
-  expect_header_refused(noise, 0, "not valid JSON");
-}
-
-TEST_F(HostileCheckpoint, HeaderWithTextBehindItsEnd) { expect_header_refused("{} {}", 0, "not valid JSON"); }
-
-TEST_F(HostileCheckpoint, HeaderWithNulBehindItsEnd) { expect_header_refused(std::string_view("{}\0\0", 4), 0, "NUL"); }
-
-TEST_F(HostileCheckpoint, HeaderNotAnObject) {
-  expect_header_refused("[]", 0, "not a JSON object");
-  expect_header_refused("7", 0, "not a JSON object");
-}
-
-TEST_F(HostileCheckpoint, HeaderDeeplyNested) { expect_header_refused(std::string(1'000'000, '['), 0, "an array"); }
-
-TEST_F(HostileCheckpoint, TensorDeeplyNested) {
-  expect_header_refused("{\"a\":{\"shape\":" + std::string(1'000'000, '['), 0, "unexpected an array in shape");
-}
-
-TEST_F(HostileCheckpoint, MetadataNotStrings) {
-  expect_header_refused(R"({"__metadata__":{"format":7}})", 0, "__metadata__: 'format' is a number");
-}
-
-TEST_F(HostileCheckpoint, DuplicateTensorName) {
-  expect_header_refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                        R"("a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-                        8, "tensor 'a' is listed twice");
-}
-
-TEST_F(HostileCheckpoint, NameThatWouldBreakTheLine) {
-  expect_header_refused(R"({"a\nb\u001b[31m":{"dtype":"F99"}})", 0, R"(tensor 'a\x0ab\x1b[31m' has dtype 'F99')");
-}
-
-TEST_F(HostileCheckpoint, HugeNameIsCutShort) {
-  expect_header_refused("{\"" + std::string(1'000'000, 'x') + "\":7}", 0, "xxx...': a number instead of an object");
-}
-
-// The header's tensors.
-
-struct BadTensor {
-  const char* what;
-  const char* entry;  // of tensor "a", in front of 16 bytes of data
-  const char* reason;
-};
-
-class HostileTensor : public HostileCheckpoint, public testing::WithParamInterface<BadTensor> {};
-
-TEST_P(HostileTensor, IsRefused) {
-  expect_header_refused(std::string("{\"a\":{") + GetParam().entry + "}}", 16, GetParam().reason);
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Tensors, HostileTensor,
-    testing::Values(
-        BadTensor{"DtypeUnknown", R"("dtype":"F8","shape":[16],"data_offsets":[0,16])", "dtype 'F8'"},
-        BadTensor{"DtypeOfIndexes", R"("dtype":"I64","shape":[2],"data_offsets":[0,16])", "dtype 'I64'"},
-        BadTensor{"DtypeMissing", R"("shape":[4],"data_offsets":[0,16])", "dtype is missing"},
-        BadTensor{"DtypeNumber", R"("dtype":4,"shape":[4],"data_offsets":[0,16])", "unexpected a number in dtype"},
-        BadTensor{"DtypeTwice", R"("dtype":"F32","dtype":"F16","shape":[4],"data_offsets":[0,16])", "given twice"},
-        BadTensor{"ShapeMissing", R"("dtype":"F32","data_offsets":[0,16])", "shape is missing"},
-        BadTensor{"ShapeNegative", R"("dtype":"F32","shape":[-4],"data_offsets":[0,16])", "negative"},
-        BadTensor{"ShapeFraction", R"("dtype":"F32","shape":[4.5],"data_offsets":[0,16])", "no integer"},
-        BadTensor{"ShapeOver64Bits", R"("dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,16])",
-                  "no integer"},
-        BadTensor{"ShapeOver63Bits", R"("dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,16])",
-                  "over 2^63"},
-        BadTensor{"ShapeOverflow", R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,16])",
-                  "overflows"},
-        // 2^62 elements of 4 bytes: 2^64, which wraps to 0.
-        BadTensor{"BytesOverflow", R"("dtype":"F32","shape":[2147483648,2147483648],"data_offsets":[0,0])",
-                  "overflows"},
-        BadTensor{"ShapeOfNineExtents", R"("dtype":"F32","shape":[1,1,1,1,1,1,1,1,4],"data_offsets":[0,16])",
-                  "more than 8"},
-        BadTensor{"OffsetsMissing", R"("dtype":"F32","shape":[4])", "data_offsets is missing"},
-        BadTensor{"OneOffset", R"("dtype":"F32","shape":[4],"data_offsets":[16])", "must be two numbers"},
-        BadTensor{"ThreeOffsets", R"("dtype":"F32","shape":[4],"data_offsets":[0,16,16])", "more than 2"},
-        BadTensor{"EndBeforeBegin", R"("dtype":"F32","shape":[4],"data_offsets":[16,0])", "lies before begin"},
-        BadTensor{"EndBehindTheFile", R"("dtype":"F32","shape":[5],"data_offsets":[0,20])",
-                  "ends at byte 20 of the data, of which the file has 16"},
-        BadTensor{"EndAt2To63", R"("dtype":"F32","shape":[4],"data_offsets":[9223372036854775791,9223372036854775807])",
-                  "of which the file has 16"},
-        BadTensor{"SizeNotTheShapes", R"("dtype":"F32","shape":[3],"data_offsets":[0,16])", "takes 12 bytes"},
-        BadTensor{"TrailingBytes", R"("dtype":"F32","shape":[3],"data_offsets":[0,12])", "4 trailing bytes"},
-        BadTensor{"HoleAtTheStart", R"("dtype":"F32","shape":[3],"data_offsets":[4,16])", "hole of 4 bytes"},
-        BadTensor{"UnknownKey", R"("dtype":"F32","shape":[4],"data_offsets":[0,16],"x":1)", "unknown key 'x'"}),
-    [](const auto& tensor) { return tensor.param.what; });
-
-TEST_F(HostileCheckpoint, OverlappingTensors) {
-  expect_header_refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
-                        R"("b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
-                        12, "tensor 'b' overlaps");
-}
-
-TEST_F(HostileCheckpoint, HoleBetweenTensors) {
-  expect_header_refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                        R"("b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})",
-                        12, "hole of 4 bytes in the data before tensor 'b'");
-}
-
-TEST_F(HostileCheckpoint, NoTensorsButData) { expect_header_refused("{}", 5, "5 trailing bytes"); }
-
-TEST_F(HostileCheckpoint, EveryTruncationIsRefused) {
-  make_checkpoint().write(folder_.path());
-  const std::string whole = read_file(folder_ / kWeights);
-  std::mt19937 generator(11);
-  for (int i = 0; i < 40; ++i) {
-    const size_t length = i < 12 ? static_cast<size_t>(i) : generator() % whole.size();
-    write_file(folder_ / kWeights, std::string_view(whole).substr(0, length));
-    expect_refused(kWeights, "");
-  }
-}
-
-// A flipped bit anywhere in the header either is refused on one line or leaves a checkpoint whose weights can be read.
-TEST_F(HostileCheckpoint, FlippedBitsAreHarmless) {
-  make_checkpoint().write(folder_.path());
-  const std::string whole = read_file(folder_ / kWeights);
-  uint64_t header_length = 0;
-  std::memcpy(&header_length, whole.data(), sizeof(header_length));
-  std::mt19937 generator(12);
-  for (int i = 0; i < 300; ++i) {
-    std::string damaged = whole;
-    damaged[generator() % (8 + header_length)] ^= static_cast<char>(1U << (generator() % 8));
-    write_file(folder_ / kWeights, damaged);
-    const auto checkpoint = Checkpoint::open(folder_.path());
-    const Status status = checkpoint.ok() ? check_finite(*checkpoint) : checkpoint.status();
-    if (!status.ok()) {
-      EXPECT_EQ(status.code(), StatusCode::kInvalidInput);
-      EXPECT_THAT(status.message(), AllOf(HasSubstr(kWeights), Not(HasSubstr("\n"))));
-    }
-  }
-}
-
 // Weights against the configuration.
 
-TEST_F(HostileCheckpoint, WeightOfAnotherDtype) {
+TEST_F(HostileModel, WeightOfAnotherDtype) {
   for (const DType dtype : {DType::kI32, DType::kI8}) {
     TestCheckpoint checkpoint = make_checkpoint();
     TestTensor& gate = checkpoint.tensors["model.layers.1.block_sparse_moe.gate.weight"];
@@ -265,7 +53,7 @@ TEST_F(HostileCheckpoint, WeightOfAnotherDtype) {
   }
 }
 
-TEST_F(HostileCheckpoint, DtypesMayDifferFromTensorToTensorWhateverTheConfigSays) {
+TEST_F(HostileModel, DtypesMayDifferFromTensorToTensorWhateverTheConfigSays) {
   TestCheckpoint checkpoint = make_checkpoint();
   checkpoint.config["torch_dtype"] = "float8";
   std::mt19937 generator(5);
@@ -280,7 +68,7 @@ TEST_F(HostileCheckpoint, DtypesMayDifferFromTensorToTensorWhateverTheConfigSays
 }
 
 // Each tensor of each layout, one at a time.
-TEST_F(HostileCheckpoint, EveryMissingTensorIsNamed) {
+TEST_F(HostileModel, EveryMissingTensorIsNamed) {
   for (const TestLayout layout : {TestLayout::kPerExpert, TestLayout::kFused, TestLayout::kNative}) {
     const TestCheckpoint whole = make_checkpoint(tiny_config(), layout);
     for (const auto& [name, tensor] : whole.tensors) {
@@ -299,7 +87,7 @@ TEST_F(HostileCheckpoint, EveryMissingTensorIsNamed) {
   }
 }
 
-TEST_F(HostileCheckpoint, EveryWrongShapeIsNamed) {
+TEST_F(HostileModel, EveryWrongShapeIsNamed) {
   for (const TestLayout layout : {TestLayout::kPerExpert, TestLayout::kFused, TestLayout::kNative}) {
     const TestCheckpoint whole = make_checkpoint(tiny_config(), layout);
     for (const auto& [name, tensor] : whole.tensors) {
@@ -322,7 +110,7 @@ TEST_F(HostileCheckpoint, EveryWrongShapeIsNamed) {
   }
 }
 
-TEST_F(HostileCheckpoint, ExtraTensorsAreTolerated) {
+TEST_F(HostileModel, ExtraTensorsAreTolerated) {
   TestCheckpoint checkpoint = make_checkpoint();
   std::mt19937 generator(5);
   checkpoint.tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = random_tensor({2}, DType::kF32, generator);
@@ -330,7 +118,7 @@ TEST_F(HostileCheckpoint, ExtraTensorsAreTolerated) {
   EXPECT_TRUE(Checkpoint::open(folder_.path()).ok());
 }
 
-TEST_F(HostileCheckpoint, NanAndInfinityAreFoundWhenAskedFor) {
+TEST_F(HostileModel, NanAndInfinityAreFoundWhenAskedFor) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
@@ -348,7 +136,7 @@ TEST_F(HostileCheckpoint, NanAndInfinityAreFoundWhenAskedFor) {
   }
 }
 
-TEST_F(HostileCheckpoint, LargestFiniteWeightsPass) {
+TEST_F(HostileModel, LargestFiniteWeightsPass) {
   for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
     TestCheckpoint checkpoint = make_checkpoint(tiny_config(), TestLayout::kPerExpert, dtype);
     for (auto& [name, tensor] : checkpoint.tensors) tensor.set(0, dtype == DType::kF16 ? 65504.0F : -3.3e38F);
@@ -361,65 +149,65 @@ TEST_F(HostileCheckpoint, LargestFiniteWeightsPass) {
 
 // The configuration.
 
-TEST_F(HostileCheckpoint, HeadsNotDivisible) {
+TEST_F(HostileModel, HeadsNotDivisible) {
   expect_config_refused("num_key_value_heads", 3,
                         "num_attention_heads is 4; it must be a multiple of num_key_value_heads, which is 3");
 }
 
-TEST_F(HostileCheckpoint, NoExperts) {
+TEST_F(HostileModel, NoExperts) {
   expect_config_refused("num_local_experts", 0, "num_local_experts is 0; it must be an integer from 1 to 1024");
 }
 
-TEST_F(HostileCheckpoint, ABillionLayers) {
+TEST_F(HostileModel, ABillionLayers) {
   expect_config_refused("num_hidden_layers", 1'000'000'000, "num_hidden_layers is 1000000000");
 }
 
-TEST_F(HostileCheckpoint, OneLayerMoreThanTheWeightsHave) {
+TEST_F(HostileModel, OneLayerMoreThanTheWeightsHave) {
   TestCheckpoint checkpoint = make_checkpoint();
   checkpoint.config["num_hidden_layers"] = 3;
   checkpoint.write(folder_.path());
   expect_refused(kWeights, "tensor 'model.layers.2.input_layernorm.weight' is missing");
 }
 
-TEST_F(HostileCheckpoint, ConfigIsDamaged) {
+TEST_F(HostileModel, ConfigIsDamaged) {
   make_checkpoint().write(folder_.path());
   write_file(folder_ / "config.json", "{\"hidden_size\": ");
   expect_refused("config.json", "not valid JSON");
 }
 
-TEST_F(HostileCheckpoint, ConfigIsHuge) {
+TEST_F(HostileModel, ConfigIsHuge) {
   make_checkpoint().write(folder_.path());
   write_file(folder_ / "config.json", std::string((1 << 20) + 1, ' '));
   expect_refused("config.json", "over the limit");
 }
 
-TEST_F(HostileCheckpoint, ConfigIsAFolder) {
+TEST_F(HostileModel, ConfigIsAFolder) {
   make_checkpoint().write(folder_.path());
   std::filesystem::remove(folder_ / "config.json");
   std::filesystem::create_directory(folder_ / "config.json");
   expect_refused("config.json", "not a regular file");
 }
 
-TEST_F(HostileCheckpoint, ConfigIsMissing) {
+TEST_F(HostileModel, ConfigIsMissing) {
   make_checkpoint().write(folder_.path());
   std::filesystem::remove(folder_ / "config.json");
   expect_refused("config.json", "missing");
 }
 
-TEST_F(HostileCheckpoint, ParamsAreMissing) {
+TEST_F(HostileModel, ParamsAreMissing) {
   make_checkpoint(tiny_config(), TestLayout::kNative).write(folder_.path());
   std::filesystem::remove(folder_ / "params.json");
   expect_refused("params.json", "missing");
 }
 
-TEST_F(HostileCheckpoint, ParamsAreDamaged) {
+TEST_F(HostileModel, ParamsAreDamaged) {
   TestCheckpoint checkpoint = make_checkpoint(tiny_config(), TestLayout::kNative);
   checkpoint.config["moe"]["num_experts_per_tok"] = 4;
   checkpoint.write(folder_.path());
   expect_refused("params.json", "num_experts_per_tok is 4; it must be at most num_experts, which is 3");
 }
 
-TEST_F(HostileCheckpoint, GenerationConfigIsDamaged) {
+TEST_F(HostileModel, GenerationConfigIsDamaged) {
   TestCheckpoint checkpoint = make_checkpoint();
   checkpoint.generation = {{"temperature", -1}};
   checkpoint.write(folder_.path());
@@ -428,14 +216,14 @@ TEST_F(HostileCheckpoint, GenerationConfigIsDamaged) {
 
 // Files.
 
-TEST_F(HostileCheckpoint, NoSuchFolder) {
+TEST_F(HostileModel, NoSuchFolder) {
   const auto checkpoint = Checkpoint::open(folder_ / "nowhere");
   ASSERT_FALSE(checkpoint.ok());
   EXPECT_EQ(checkpoint.status().code(), StatusCode::kInvalidInput);
   EXPECT_THAT(checkpoint.status().message(), AllOf(HasSubstr("nowhere"), HasSubstr("No such file")));
 }
 
-TEST_F(HostileCheckpoint, EmptyFolder) {
+TEST_F(HostileModel, EmptyFolder) {
   const auto checkpoint = Checkpoint::open(folder_.path());
   ASSERT_FALSE(checkpoint.ok());
   EXPECT_EQ(checkpoint.status().code(), StatusCode::kInvalidInput);
@@ -443,7 +231,7 @@ TEST_F(HostileCheckpoint, EmptyFolder) {
             folder_.path().string() + ": not a checkpoint: neither config.json nor params.json is there");
 }
 
-TEST_F(HostileCheckpoint, NoWeights) {
+TEST_F(HostileModel, NoWeights) {
   make_checkpoint().write(folder_.path());
   std::filesystem::remove(folder_ / kWeights);
   const auto checkpoint = Checkpoint::open(folder_.path());
@@ -452,7 +240,7 @@ TEST_F(HostileCheckpoint, NoWeights) {
   EXPECT_THAT(checkpoint.status().message(), AllOf(HasSubstr(folder_.path().string()), HasSubstr("no weights")));
 }
 
-TEST_F(HostileCheckpoint, PickleFilesAreRefused) {
+TEST_F(HostileModel, PickleFilesAreRefused) {
   for (const char* name : {"pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth"}) {
     const TempFolder folder;
     write_file(folder / "config.json", hf_config_json(tiny_config()).dump());
@@ -465,20 +253,20 @@ TEST_F(HostileCheckpoint, PickleFilesAreRefused) {
   }
 }
 
-TEST_F(HostileCheckpoint, APickleFileBesideSafetensorsIsIgnored) {
+TEST_F(HostileModel, APickleFileBesideSafetensorsIsIgnored) {
   make_checkpoint().write(folder_.path());
   write_file(folder_ / "pytorch_model.bin", "\x80\x04\x95");
   EXPECT_TRUE(Checkpoint::open(folder_.path()).ok());
 }
 
-TEST_F(HostileCheckpoint, WeightsAreANamedPipe) {
+TEST_F(HostileModel, WeightsAreANamedPipe) {
   make_checkpoint().write(folder_.path());
   std::filesystem::remove(folder_ / kWeights);
   ASSERT_EQ(::mkfifo((folder_ / kWeights).c_str(), 0600), 0);
   expect_refused(kWeights, "not a regular file");
 }
 
-TEST_F(HostileCheckpoint, WeightsAreALinkToNowhere) {
+TEST_F(HostileModel, WeightsAreALinkToNowhere) {
   make_checkpoint().write(folder_.path());
   std::filesystem::remove(folder_ / kWeights);
   std::filesystem::create_symlink("gone", folder_ / kWeights);
@@ -578,7 +366,7 @@ TEST_F(HostileShards, IndexDeeplyNested) {
   expect_refused(kIndex, "nested deeper than 32");
 }
 
-TEST_F(HostileCheckpoint, NativeTensorInTwoFiles) {
+TEST_F(HostileModel, NativeTensorInTwoFiles) {
   TestCheckpoint checkpoint = make_checkpoint(tiny_config(), TestLayout::kNative);
   checkpoint.write(folder_.path());
   std::filesystem::rename(folder_ / "consolidated.safetensors", folder_ / "consolidated.00.safetensors");

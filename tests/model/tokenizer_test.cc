@@ -131,6 +131,19 @@ TEST(Tokenizer, SpecialAddedTokensStayText) {
   EXPECT_EQ(tokenizer.decode(Ids{22557, 32000}), "Hello");
 }
 
+TEST(Tokenizer, APieceThatTheCheckpointDeclaresSpecialIsSpeltOutInText) {
+  // One more piece at the end of the model: "<|x|>", user-defined, which sentencepiece itself finds in text.
+  const std::string model = *read_text_file(kMixtralTokenizer, 1 << 20) + std::string("\x0A\x09\x0A\x05<|x|>\x18\x04");
+  TempDir dir;
+  dir.write("tokenizer.model", model);
+  EXPECT_THAT(open_tokenizer(dir.path()).encode("Hello<|x|>"), ElementsAre(22557, 32000));
+  dir.write("tokenizer_config.json", R"({"added_tokens_decoder": {"32000": {"content": "<|x|>", "special": true}}})");
+  const Tokenizer tokenizer = open_tokenizer(dir.path());
+  const Ids ids = tokenizer.encode("Hello<|x|>");
+  EXPECT_THAT(ids, ::testing::Not(::testing::Contains(32000)));
+  EXPECT_EQ(tokenizer.decode(ids), "Hello<|x|>");
+}
+
 TEST(Tokenizer, OrdinaryAddedTokensAreFoundInText) {
   const TempDir dir = fine_tune_dir();
   const Tokenizer tokenizer = open_tokenizer(dir.path());

@@ -1,0 +1,172 @@
+#include "runtime/engine/batch_file.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "runtime/model/json_text.h"
+
+namespace octet {
+namespace {
+
+using nlohmann::json;
+
+// Every line of an answers' file begins so.
+constexpr std::string_view kAnswerBegin = "{\"id\":";
+
+bool is_id(const json& value) { return value.is_string() || value.is_number_integer(); }
+
+bool is_input_key(std::string_view key) { return key == "prompt" || key == "ids" || key == "messages"; }
+
+// Takes the next line, without its end, off `text`; false at the end of the text.
+bool take_line(std::string_view& text, std::string_view& line) {
+  if (text.empty()) return false;
+  const size_t end = std::min(text.find('\n'), text.size());
+  line = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  return true;
+}
+
+Result<std::vector<TokenId>> read_ids(const json& object) {
+  JsonFields fields(object);
+  const auto ids = fields.token_ids("ids", std::numeric_limits<TokenId>::max());
+  OCTET_RETURN_IF_ERROR(fields.status());
+  if (!object["ids"].is_array()) return invalid_input("ids is {}, not an array", object["ids"].type_name());
+  return *ids;
+}
+
+Status read_input(const json& object, const std::string& key, BatchRequest& request) {
+  const json& value = object[key];
+  if (key == "prompt") {
+    if (!value.is_string()) return invalid_input("prompt is {}, not a string", value.type_name());
+    request.input = value.get<std::string>();
+  } else if (key == "ids") {
+    OCTET_ASSIGN_OR_RETURN(request.input, read_ids(object));
+  } else {
+    OCTET_ASSIGN_OR_RETURN(request.input, parse_chat_json(value.dump()));
+  }
+  return ok_status();
+}
+
+Result<BatchRequest> read_request(const json& object, const GenerationParams& defaults) {
+  BatchRequest request{.input = {}, .params = defaults};
+  int num_inputs = 0;
+  for (const auto& [key, value] : object.items()) {
+    if (key == "id") {
+      if (!is_id(value)) return invalid_input("id is {}, not a string or an integer", value.type_name());
+    } else if (is_input_key(key)) {
+      ++num_inputs;
+      OCTET_RETURN_IF_ERROR(read_input(object, key, request));
+    } else {
+      OCTET_RETURN_IF_ERROR(set_generation_param(key, value, request.params));
+    }
+  }
+  if (num_inputs != 1) return invalid_input("{} of \"prompt\", \"ids\" and \"messages\", not one", num_inputs);
+  return request;
+}
+
+Result<std::string> read_file(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) return std::string();
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
+  if (!file.is_open() || file.bad()) return invalid_input("{}: cannot be read", path.string());
+  return text.str();
+}
+
+// The file is the old or the new one at every moment.
+Status replace_file(const std::filesystem::path& path, std::string_view text) {
+  std::filesystem::path beside = path;
+  beside += ".tmp";
+  std::ofstream file(beside, std::ios::binary | std::ios::trunc);
+  file << text << std::flush;
+  std::error_code error;
+  if (file.good()) std::filesystem::rename(beside, path, error);
+  if (!file.good() || error) return failed("{}: cannot be written", path.string());
+  return ok_status();
+}
+
+}  // namespace
+
+BatchLine parse_batch_line(std::string_view line, int64_t number, const GenerationParams& defaults) {
+  const Result<json> object = parse_json_object(line);
+  if (!object.ok()) return {std::to_string(number), object.status()};
+  const auto id = object->find("id");
+  return {id != object->end() && is_id(*id) ? id->dump() : std::to_string(number), read_request(*object, defaults)};
+}
+
+std::vector<BatchLine> parse_batch(std::string_view text, const GenerationParams& defaults) {
+  std::vector<BatchLine> lines;
+  std::set<std::string> ids;
+  std::string_view line;
+  for (int64_t number = 1; take_line(text, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    BatchLine parsed = parse_batch_line(line, number, defaults);
+    if (!ids.insert(parsed.id).second)
+      parsed.request = invalid_input("line {}: id {} was there before", number, parsed.id);
+    lines.push_back(std::move(parsed));
+  }
+  return lines;
+}
+
+std::string batch_error_line(const std::string& id, const Status& status) {
+  nlohmann::ordered_json object;
+  object["id"] = json::parse(id);
+  object["error"] = status.message();
+  return object.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+bool BatchProgress::complete(const std::string& id, int64_t num_samples) const {
+  for (int64_t index = 0; index < num_samples; ++index) {
+    if (!answered.contains({id, index})) return false;
+  }
+  return true;
+}
+
+Result<BatchProgress> scan_batch_output(std::string_view text) {
+  BatchProgress progress;
+  const size_t end = text.rfind('\n') + 1;  // 0 if there is none
+  const std::string_view torn = text.substr(end);
+  const size_t known = std::min(torn.size(), kAnswerBegin.size());
+  if (torn.substr(0, known) != kAnswerBegin.substr(0, known)) {
+    return invalid_input("the last line is not an answer of a batch");
+  }
+  text = text.substr(0, end);
+  std::string_view line;
+  for (int64_t number = 1; take_line(text, line); ++number) {
+    const Result<json> object = parse_json_object(line);
+    if (!object.ok() || !object->contains("id") || !is_id((*object)["id"])) {
+      return invalid_input("line {} is not an answer of a batch", number);
+    }
+    if (object->contains("error")) continue;
+    JsonFields fields(*object);
+    const int64_t index = fields.integer_or("index", 0, 0, std::numeric_limits<int32_t>::max());
+    if (!fields.status().ok()) return invalid_input("line {}: {}", number, fields.status().message());
+    progress.answered.emplace((*object)["id"].dump(), index);
+    progress.kept.append(line).append("\n");
+  }
+  return progress;
+}
+
+Result<BatchOutput> BatchOutput::open(const std::filesystem::path& path) {
+  OCTET_ASSIGN_OR_RETURN(const std::string text, read_file(path));
+  Result<BatchProgress> progress = scan_batch_output(text);
+  if (!progress.ok()) return invalid_input("{}: {}", path.string(), progress.status().message());
+  if (progress->kept != text) OCTET_RETURN_IF_ERROR(replace_file(path, progress->kept));
+  File file(std::fopen(path.c_str(), "ab"));
+  if (file == nullptr) return invalid_input("{}: {}", path.string(), std::strerror(errno));
+  return BatchOutput(path, *std::move(progress), std::move(file));
+}
+
+Status BatchOutput::append(std::string_view line) {
+  const std::string whole = std::string(line) + "\n";
+  if (std::fwrite(whole.data(), 1, whole.size(), file_.get()) != whole.size() || std::fflush(file_.get()) != 0) {
+    return failed("{}: {}", path_.string(), std::strerror(errno));
+  }
+  return ok_status();
+}
+
+}  // namespace octet

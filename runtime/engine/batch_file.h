@@ -1,0 +1,79 @@
+// Offline batches: a file of requests, one JSON object a line, and a file of answers that a second run completes.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "runtime/base/status.h"
+#include "runtime/base/tensor.h"
+#include "runtime/engine/generation_params.h"
+#include "runtime/model/chat_message.h"
+
+namespace octet {
+
+struct BatchRequest {
+  std::variant<std::string, std::vector<TokenId>, std::vector<ChatMessage>> input;  // "prompt", "ids" or "messages"
+  GenerationParams params;
+};
+
+// A line of the input. A bad one has an error, and an id all the same.
+struct BatchLine {
+  std::string id;  // as JSON text, a string or an integer; the line's number, from 1, unless the line says otherwise
+  Result<BatchRequest> request;
+};
+
+// {"id"?, "prompt" | "ids" | "messages", any name of set_generation_param}; what it does not set is as in `defaults`.
+BatchLine parse_batch_line(std::string_view line, int64_t number, const GenerationParams& defaults);
+
+// All lines of a file; blank ones count as lines and are left out. A line whose id was there before is bad.
+std::vector<BatchLine> parse_batch(std::string_view text, const GenerationParams& defaults);
+
+// {"id", "error"}, one line without its end.
+std::string batch_error_line(const std::string& id, const Status& status);
+
+// What an earlier run has written.
+struct BatchProgress {
+  std::string kept;                                    // the answers' lines; errors and a torn last line are left out
+  std::set<std::pair<std::string, int64_t>> answered;  // id and sample index of each
+
+  // Whether all of a request's samples are there.
+  bool complete(const std::string& id, int64_t num_samples) const;
+};
+
+// kInvalidInput, naming the line, if the text is not the output of a batch: such a file is not to be overwritten.
+Result<BatchProgress> scan_batch_output(std::string_view text);
+
+// The file of answers. Lines are written whole, one by one, so that an interrupted run loses no more than the last one.
+class BatchOutput {
+ public:
+  // Goes on with the file at `path`, or begins it; what is not to be kept is removed from it first, all or nothing.
+  static Result<BatchOutput> open(const std::filesystem::path& path);
+
+  // Of the earlier runs.
+  const BatchProgress& progress() const { return progress_; }
+  // Appends a line (without its end) and hands it to the system.
+  Status append(std::string_view line);
+
+ private:
+  struct CloseFile {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  using File = std::unique_ptr<std::FILE, CloseFile>;
+
+  BatchOutput(std::filesystem::path path, BatchProgress progress, File file)
+      : path_(std::move(path)), progress_(std::move(progress)), file_(std::move(file)) {}
+
+  std::filesystem::path path_;
+  BatchProgress progress_;
+  File file_;
+};
+
+}  // namespace octet

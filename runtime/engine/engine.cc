@@ -1,0 +1,228 @@
+#include "runtime/engine/engine.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace octet {
+namespace {
+
+bool contains(const std::vector<TokenId>& ids, TokenId id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+RequestBounds bounds_of(const ModelRunner& runner, const EngineOptions& options) {
+  return {.vocab_size = runner.vocab_size(),
+          .max_context = std::min(runner.max_context(), runner.num_pages() * kPageTokens),
+          .max_num_samples = options.max_num_samples,
+          .max_logprobs = options.max_logprobs};
+}
+
+SchedulerLimits limits_of(const ModelRunner& runner, const EngineOptions& options) {
+  return {.num_groups = runner.num_groups(),
+          .pages_per_group = runner.num_pages(),
+          .rows_per_group = runner.max_rows(),
+          .logit_rows_per_group = runner.max_logit_rows(),
+          .prefill_chunk = options.prefill_chunk,
+          .max_batch = options.max_batch};
+}
+
+// The first sample's sequence before the first step.
+Sequence first_sequence(const Request& request, SequenceId id, int64_t output_limit) {
+  Sequence sequence{.id = id, .tokens = request.prompt, .wants_next_token = output_limit > 0};
+  sequence.tokens.insert(sequence.tokens.end(), request.resumed_output.begin(), request.resumed_output.end());
+  sequence.prompt_logit_positions = request.prompt_logit_positions;
+  if (request.all_prompt_logits) {
+    sequence.prompt_logit_positions.resize(request.prompt.size());
+    std::iota(sequence.prompt_logit_positions.begin(), sequence.prompt_logit_positions.end(), 0);
+  }
+  // Without output, nothing behind the last wanted position is needed.
+  if (output_limit == 0) sequence.tokens.resize(static_cast<size_t>(sequence.prompt_logit_positions.back() + 1));
+  return sequence;
+}
+
+}  // namespace
+
+Engine::Engine(ModelRunner& runner, const EngineOptions& options)
+    : runner_(runner),
+      bounds_(bounds_of(runner, options)),
+      scheduler_(limits_of(runner, options)),
+      sampler_(runner.vocab_size()) {}
+
+Result<RequestId> Engine::submit(Request request, RequestCallbacks callbacks) {
+  OCTET_RETURN_IF_ERROR(validate_request(request, bounds_));
+  const RequestId id = next_id_++;
+  const auto [it, inserted] = active_.emplace(id, activate(std::move(request), std::move(callbacks), id));
+  scheduler_.add(it->second.samples.front().sequence);
+  return id;
+}
+
+Engine::ActiveRequest Engine::activate(Request request, RequestCallbacks callbacks, RequestId id) const {
+  ActiveRequest active{.request = std::move(request), .callbacks = std::move(callbacks)};
+  const GenerationParams& params = active.request.params;
+  active.output_limit = output_limit(active.request, bounds_.max_context);
+  active.end_ids = params.stop_token_ids;
+  if (!params.ignore_eos) {
+    active.end_ids.insert(active.end_ids.end(), active.request.eos_ids.begin(), active.request.eos_ids.end());
+  }
+  active.samples.resize(static_cast<size_t>(params.num_samples));
+  for (size_t i = 0; i < active.samples.size(); ++i) {
+    active.samples[i].sequence.id = {id, static_cast<int32_t>(i)};
+  }
+  active.samples.front().sequence = first_sequence(active.request, {id, 0}, active.output_limit);
+  active.forked = active.samples.size() == 1;
+  return active;
+}
+
+void Engine::cancel(RequestId id) {
+  const auto it = active_.find(id);
+  if (it != active_.end()) it->second.cancelled = true;
+}
+
+Result<bool> Engine::step() {
+  for (auto& [id, active] : active_) {
+    if (active.cancelled) finish_all(active, FinishReason::kCancelled);
+  }
+  drop_finished();
+  const ScheduledStep& step = scheduler_.next();
+  if (step.empty()) return false;
+  const auto result = runner_.run(step.plan);
+  if (!result.ok()) {
+    fail_everything(result.status());
+    return result.status();
+  }
+  scheduler_.commit();
+  ++totals_.num_steps;
+  for (const PlannedRows& rows : step.rows) totals_.num_rows += rows.num_rows;
+  OCTET_CHECK(std::ssize(step.logits) == (step.logits.empty() ? 0 : result->logits.rows()));
+  const auto vocab_size = static_cast<size_t>(bounds_.vocab_size);
+  for (size_t row = 0; row < step.logits.size(); ++row) {
+    deliver(step.logits[row], {result->logits.as<float>() + row * vocab_size, vocab_size});
+  }
+  drop_finished();
+  return !active_.empty();
+}
+
+Status Engine::run_until_idle() {
+  for (bool work_is_left = true; work_is_left;) {
+    OCTET_ASSIGN_OR_RETURN(work_is_left, step());
+  }
+  return ok_status();
+}
+
+EngineStats Engine::stats() const {
+  EngineStats stats = totals_;
+  stats.num_running = scheduler_.num_running();
+  stats.num_waiting = scheduler_.num_waiting();
+  stats.num_preemptions = scheduler_.num_preemptions();
+  for (int64_t group = 0; group < runner_.num_groups(); ++group) {
+    stats.num_pages += scheduler_.pages(group).num_pages();
+    stats.num_pages_used += scheduler_.pages(group).num_pages() - scheduler_.pages(group).num_free();
+  }
+  return stats;
+}
+
+void Engine::deliver(const PlannedLogits& row, std::span<const float> logits) {
+  Sequence& sequence = *row.sequence;
+  ActiveRequest& active = active_.at(sequence.id.request);
+  Sample& sample = active.samples[static_cast<size_t>(sequence.id.sample)];
+  if (active.cancelled || sample.finished) return;
+  if (sequence.wants_prompt_logits(row.position)) deliver_prompt_logits(active, sequence, row.position, logits);
+  if (active.cancelled || row.position + 1 < sequence.num_tokens()) return;
+  if (!sequence.wants_next_token) return finish_all(active, FinishReason::kLength);
+  if (!active.forked) fork_samples(active, logits);
+  append_token(active, sample, logits);
+}
+
+void Engine::deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position,
+                                   std::span<const float> logits) {
+  ++sequence.num_prompt_logits_taken;
+  if (active.callbacks.on_prompt_logits) active.callbacks.on_prompt_logits(position, logits);
+}
+
+void Engine::fork_samples(ActiveRequest& active, std::span<const float> logits) {
+  active.forked = true;
+  const Sequence& first = active.samples.front().sequence;
+  for (size_t i = 1; i < active.samples.size(); ++i) {
+    Sample& sample = active.samples[i];
+    sample.sequence.tokens = first.tokens;
+    append_token(active, sample, logits);
+    if (!sample.finished && !active.cancelled) scheduler_.fork(first, sample.sequence);
+  }
+}
+
+void Engine::append_token(ActiveRequest& active, Sample& sample, std::span<const float> logits) {
+  if (active.cancelled) return;
+  Sequence& sequence = sample.sequence;
+  const Result<TokenId> token = sample_token(active, sequence, logits);
+  if (!token.ok()) return finish(active, sample, FinishReason::kError, token.status());
+  TokenEvent event{
+      .id = sequence.id, .output_index = sequence.num_tokens() - std::ssize(active.request.prompt), .token_id = *token};
+  if (active.request.params.logprobs) {
+    sampler_.logprobs(logits, *token, *active.request.params.logprobs, logprobs_);
+    event.logprobs = &logprobs_;
+  }
+  sequence.tokens.push_back(*token);
+  event.finish = finish_reason(active, sequence);
+  const bool stops = active.callbacks.on_token && active.callbacks.on_token(event);
+  if (active.cancelled) return;
+  if (stops && event.finish != FinishReason::kEos) event.finish = FinishReason::kStop;
+  if (event.finish != FinishReason::kNone) finish(active, sample, event.finish);
+}
+
+Result<TokenId> Engine::sample_token(const ActiveRequest& active, const Sequence& sequence,
+                                     std::span<const float> logits) {
+  const int64_t prompt_size = std::ssize(active.request.prompt);
+  const bool may_end = sequence.num_tokens() - prompt_size >= active.request.params.min_tokens;
+  return sampler_.sample({.logits = logits,
+                          .params = active.request.params.sampling,
+                          .tokens = sequence.tokens,
+                          .prompt_size = prompt_size,
+                          .sample_index = active.request.first_sample_index + sequence.id.sample,
+                          .banned = may_end ? std::span<const TokenId>() : std::span<const TokenId>(active.end_ids)});
+}
+
+// Why the output ends with the sequence's last token.
+FinishReason Engine::finish_reason(const ActiveRequest& active, const Sequence& sequence) {
+  const GenerationParams& params = active.request.params;
+  const TokenId last = sequence.tokens.back();
+  if (!params.ignore_eos && contains(active.request.eos_ids, last)) return FinishReason::kEos;
+  if (contains(params.stop_token_ids, last)) return FinishReason::kStop;
+  const int64_t num_output = sequence.num_tokens() - std::ssize(active.request.prompt);
+  return num_output == active.output_limit ? FinishReason::kLength : FinishReason::kNone;
+}
+
+void Engine::finish(ActiveRequest& active, Sample& sample, FinishReason reason, Status status) {
+  sample.finished = true;
+  scheduler_.remove(sample.sequence);
+  if (!active.callbacks.on_finish) return;
+  const int64_t num_prompt_tokens = std::ssize(active.request.prompt);
+  active.callbacks.on_finish(
+      {.id = sample.sequence.id,
+       .reason = reason,
+       .status = std::move(status),
+       .num_prompt_tokens = num_prompt_tokens,
+       .num_output_tokens = std::max<int64_t>(0, sample.sequence.num_tokens() - num_prompt_tokens)});
+}
+
+void Engine::finish_all(ActiveRequest& active, FinishReason reason, const Status& status) {
+  for (Sample& sample : active.samples) {
+    if (!sample.finished) finish(active, sample, reason, status);
+  }
+}
+
+void Engine::fail_everything(const Status& status) {
+  const RequestId end = next_id_;  // what callbacks submit meanwhile has not failed
+  for (auto it = active_.begin(); it != active_.end() && it->first < end; ++it) {
+    finish_all(it->second, FinishReason::kError, status);
+  }
+  drop_finished();
+}
+
+void Engine::drop_finished() {
+  std::erase_if(active_, [](const auto& entry) {
+    const auto& samples = entry.second.samples;
+    return std::all_of(samples.begin(), samples.end(), [](const Sample& sample) { return sample.finished; });
+  });
+}
+
+}  // namespace octet

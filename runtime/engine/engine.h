@@ -1,0 +1,97 @@
+// Engine: serves requests with one model. It batches them step by step, samples their tokens and tells their clients.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "runtime/base/status.h"
+#include "runtime/engine/request.h"
+#include "runtime/engine/scheduler.h"
+#include "runtime/model/model_runner.h"
+#include "runtime/model/sampler.h"
+
+namespace octet {
+
+struct EngineOptions {
+  int64_t prefill_chunk =
+      512;                 // prompt tokens of a step in one dp group: more is faster, less delays running streams less
+  int64_t max_batch = 64;  // sequences that run at the same time
+  int64_t max_num_samples = 64;  // of one request
+  int64_t max_logprobs = 20;     // most probable tokens listed with each token
+};
+
+// What the engine is doing and has done.
+struct EngineStats {
+  int64_t num_running = 0;  // sequences
+  int64_t num_waiting = 0;
+  int64_t num_pages_used = 0;  // of all groups
+  int64_t num_pages = 0;
+  int64_t num_preemptions = 0;
+  int64_t num_steps = 0;
+  int64_t num_rows = 0;  // token rows computed, recomputed ones included
+};
+
+// A request's samples begin as one sequence: the prompt is computed once, each sample's first token comes from its last
+// logits, and then every sample goes its own way, sharing the prompt's full pages where they fit. Outputs depend on the
+// request alone, not on what else is served: the runner's logits do not depend on the batch, and neither does sampling.
+// Not thread-safe: all calls from one thread. The runner outlives the engine.
+class Engine {
+ public:
+  explicit Engine(ModelRunner& runner, const EngineOptions& options = {});
+
+  // Queues a request. kInvalidInput naming the field that is wrong, its value and its bound; then no callback comes.
+  Result<RequestId> submit(Request request, RequestCallbacks callbacks);
+  // Ends a request: no more tokens; its samples finish as kCancelled, and their pages are free, in the next step.
+  // Nothing if the request is unknown (say, already finished).
+  void cancel(RequestId id);
+  // Computes one step and delivers what it brought; whether work is left. If the runner fails, every request finishes
+  // as kError and its status is returned.
+  Result<bool> step();
+  // Steps until no work is left or the runner fails.
+  Status run_until_idle();
+
+  // Tokens that a sequence may have: the model's context, or less if the KV pages hold less.
+  int64_t max_context() const { return bounds_.max_context; }
+  EngineStats stats() const;
+
+ private:
+  struct Sample {
+    Sequence sequence;
+    bool finished = false;
+  };
+  struct ActiveRequest {
+    Request request;
+    RequestCallbacks callbacks;
+    int64_t output_limit = 0;
+    std::vector<TokenId> end_ids = {};  // EOS and stop tokens, which min_tokens bans
+    std::vector<Sample> samples = {};   // all of them; only the first one is scheduled until the prompt is computed
+    bool forked = false;
+    bool cancelled = false;
+  };
+
+  ActiveRequest activate(Request request, RequestCallbacks callbacks, RequestId id) const;
+  void deliver(const PlannedLogits& row, std::span<const float> logits);
+  void deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position,
+                             std::span<const float> logits);
+  void fork_samples(ActiveRequest& active, std::span<const float> logits);
+  void append_token(ActiveRequest& active, Sample& sample, std::span<const float> logits);
+  Result<TokenId> sample_token(const ActiveRequest& active, const Sequence& sequence, std::span<const float> logits);
+  static FinishReason finish_reason(const ActiveRequest& active, const Sequence& sequence);
+  void finish(ActiveRequest& active, Sample& sample, FinishReason reason, Status status = {});
+  void finish_all(ActiveRequest& active, FinishReason reason, const Status& status = {});
+  void fail_everything(const Status& status);
+  void drop_finished();
+
+  ModelRunner& runner_;
+  RequestBounds bounds_;
+  Scheduler scheduler_;
+  Sampler sampler_;
+  Logprobs logprobs_;  // of the token being delivered
+  std::map<RequestId, ActiveRequest> active_;
+  RequestId next_id_ = 1;
+  EngineStats totals_;  // those members that only grow
+};
+
+}  // namespace octet

@@ -1,0 +1,166 @@
+#include "runtime/engine/scheduler.h"
+
+#include <algorithm>
+
+#include "runtime/base/check.h"
+
+namespace octet {
+
+Scheduler::Scheduler(const SchedulerLimits& limits)
+    : limits_(limits),
+      pages_(static_cast<size_t>(limits.num_groups), PageAllocator(limits.pages_per_group)),
+      num_running_in_group_(static_cast<size_t>(limits.num_groups)) {
+  OCTET_CHECK(std::min({limits.num_groups, limits.pages_per_group, limits.rows_per_group, limits.logit_rows_per_group,
+                        limits.prefill_chunk, limits.max_batch}) >= 1);
+}
+
+void Scheduler::add(Sequence& sequence) { waiting_.insert(&sequence); }
+
+void Scheduler::fork(const Sequence& parent, Sequence& child) {
+  OCTET_CHECK(parent.running() && parent.num_pending() == 0 && child.num_tokens() > parent.num_tokens());
+  const int64_t num_shared = parent.num_computed / kPageTokens;
+  const int64_t num_new = pages_for(child.num_tokens()) - num_shared;
+  if (num_running() >= limits_.max_batch || !has_room(parent.group, num_new)) {
+    add(child);
+    return;
+  }
+  allocator(parent.group).share(parent.id, child.id, num_shared);
+  start(child, parent.group, num_shared * kPageTokens);
+}
+
+void Scheduler::remove(Sequence& sequence) {
+  waiting_.erase(&sequence);
+  if (sequence.running()) leave_group(sequence);
+}
+
+const ScheduledStep& Scheduler::next() {
+  make_room_for_running();
+  admit_waiting();
+  step_ = {};
+  step_.plan.step = num_steps_;
+  step_.plan.groups.resize(static_cast<size_t>(limits_.num_groups));
+  for (int64_t group = 0; group < limits_.num_groups; ++group) plan_group(group);
+  OCTET_CHECK(!step_.empty() || (waiting_.empty() && running_.empty()), "{} sequences wait for ever", num_waiting());
+  return step_;
+}
+
+void Scheduler::commit() {
+  ++num_steps_;
+  for (const PlannedRows& rows : step_.rows) rows.sequence->num_computed += rows.num_rows;
+}
+
+void Scheduler::make_room_for_running() {
+  const ByAge oldest_first = running_;
+  for (Sequence* sequence : oldest_first) {
+    while (sequence->running() && !allocator(sequence->group).extend(sequence->id, sequence->num_tokens())) {
+      preempt_youngest(sequence->group);
+    }
+  }
+}
+
+void Scheduler::admit_waiting() {
+  while (!waiting_.empty() && num_running() < limits_.max_batch) {
+    Sequence& oldest = **waiting_.begin();
+    const int64_t group = best_group(pages_for(oldest.num_tokens()));
+    if (group < 0) return;
+    waiting_.erase(waiting_.begin());
+    start(oldest, group, 0);
+  }
+}
+
+// A newcomer leaves one page to each sequence that runs, lest it be preempted as soon as these grow. Every running
+// sequence of a group can have a row and its logits in one step.
+bool Scheduler::has_room(int64_t group, int64_t num_new_pages) {
+  const int64_t num_others = num_running_in(group);
+  return num_others < std::min(limits_.rows_per_group, limits_.logit_rows_per_group) &&
+         num_new_pages + num_others <= allocator(group).num_free();
+}
+
+// The group with room that has the most free pages, the lowest of equals; -1 if there is none.
+int64_t Scheduler::best_group(int64_t num_new_pages) {
+  int64_t best = -1;
+  for (int64_t group = 0; group < limits_.num_groups; ++group) {
+    if (!has_room(group, num_new_pages)) continue;
+    if (best < 0 || allocator(group).num_free() > allocator(best).num_free()) best = group;
+  }
+  return best;
+}
+
+// REQUIRES: has_room for the pages that the sequence lacks.
+void Scheduler::start(Sequence& sequence, int64_t group, int64_t num_computed) {
+  const bool extended = allocator(group).extend(sequence.id, sequence.num_tokens());
+  OCTET_CHECK(extended, "group {} has {} free pages", group, allocator(group).num_free());
+  sequence.group = group;
+  sequence.num_computed = num_computed;
+  ++num_running_in(group);
+  running_.insert(&sequence);
+}
+
+void Scheduler::preempt_youngest(int64_t group) {
+  OCTET_CHECK(num_running_in(group) > 1, "a sequence has outgrown the {} pages of group {}", limits_.pages_per_group,
+              group);
+  const auto youngest =
+      std::find_if(running_.rbegin(), running_.rend(), [group](const Sequence* s) { return s->group == group; });
+  Sequence& sequence = **youngest;
+  leave_group(sequence);
+  waiting_.insert(&sequence);
+  ++num_preemptions_;
+}
+
+void Scheduler::leave_group(Sequence& sequence) {
+  allocator(sequence.group).release(sequence.id);
+  --num_running_in(sequence.group);
+  running_.erase(&sequence);
+  sequence.group = -1;
+  sequence.num_computed = 0;
+}
+
+// Decode rows come first, so that a long prompt never makes a stream stutter; the rest of the room goes to prompts by
+// age.
+void Scheduler::plan_group(int64_t group) {
+  Room room{limits_.rows_per_group, limits_.logit_rows_per_group, limits_.prefill_chunk};
+  for (Sequence* sequence : running_) {
+    if (sequence->group == group && sequence->num_pending() == 1) plan_rows(*sequence, 1, room);
+  }
+  for (Sequence* sequence : running_) {
+    if (sequence->group != group || sequence->num_pending() == 1) continue;
+    const int64_t num_rows = chunk_rows(*sequence, room);
+    room.prefill_rows -= num_rows;
+    if (num_rows > 0) plan_rows(*sequence, num_rows, room);
+  }
+}
+
+// As many pending tokens as rows, and logits among them, are left for.
+int64_t Scheduler::chunk_rows(const Sequence& sequence, const Room& room) {
+  const int64_t most = std::min({sequence.num_pending(), room.rows, room.prefill_rows});
+  int64_t num_logits = 0;
+  for (int64_t row = 0; row < most; ++row) {
+    if (!sequence.wants_logits(sequence.num_computed + row)) continue;
+    if (num_logits == room.logit_rows) return row;
+    ++num_logits;
+  }
+  return most;
+}
+
+void Scheduler::plan_rows(Sequence& sequence, int64_t num_rows, Room& room) {
+  GroupPlan& plan = step_.plan.groups[static_cast<size_t>(sequence.group)];
+  const int64_t first_row = plan.num_rows();
+  plan.sequences.push_back({.first_row = static_cast<int32_t>(first_row),
+                            .num_rows = static_cast<int32_t>(num_rows),
+                            .first_position = static_cast<int32_t>(sequence.num_computed)});
+  const auto pages = allocator(sequence.group).pages(sequence.id);
+  const auto num_pages = static_cast<size_t>(pages_for(sequence.num_computed + num_rows));
+  plan.page_tables.emplace_back(pages.begin(), pages.begin() + static_cast<ptrdiff_t>(num_pages));
+  for (int64_t row = 0; row < num_rows; ++row) {
+    const int64_t position = sequence.num_computed + row;
+    plan.token_ids.push_back(sequence.tokens[static_cast<size_t>(position)]);
+    if (!sequence.wants_logits(position)) continue;
+    plan.logit_rows.push_back(static_cast<int32_t>(first_row + row));
+    step_.logits.push_back({&sequence, position});
+    --room.logit_rows;
+  }
+  room.rows -= num_rows;
+  step_.rows.push_back({&sequence, num_rows});
+}
+
+}  // namespace octet

@@ -1,0 +1,110 @@
+// Scheduler: decides step by step which tokens of which sequences are computed (iteration-level batching: Yu et al.,
+// "Orca", OSDI 2022; chunked prefill: Agrawal et al., "Sarathi-Serve", OSDI 2024; paged memory and preemption by
+// recomputation: Kwon et al., "PagedAttention", SOSP 2023). Pure host code: it sees tokens and pages, never a device.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <vector>
+
+#include "runtime/engine/page_allocator.h"
+#include "runtime/engine/sequence.h"
+#include "runtime/model/step_plan.h"
+
+namespace octet {
+
+// All at least 1.
+struct SchedulerLimits {
+  int64_t num_groups = 1;            // dp
+  int64_t pages_per_group = 1;       // KV pages
+  int64_t rows_per_group = 1;        // rows of a step in one group
+  int64_t logit_rows_per_group = 1;  // rows of a step in one group whose logits are computed
+  int64_t prefill_chunk = 1;  // rows of a step in one group that go to sequences with more than one pending token
+  int64_t max_batch = 1;      // running sequences of all groups together
+};
+
+// Rows of one sequence in a step: its next num_rows pending tokens.
+struct PlannedRows {
+  Sequence* sequence = nullptr;
+  int64_t num_rows = 0;
+};
+
+// One row of the step's logits.
+struct PlannedLogits {
+  Sequence* sequence = nullptr;
+  int64_t position = 0;  // of the row in its sequence
+};
+
+struct ScheduledStep {
+  StepPlan plan;
+  std::vector<PlannedRows> rows;
+  std::vector<PlannedLogits> logits;  // in the order of StepResult::logits
+
+  bool empty() const { return rows.empty(); }
+};
+
+// A sequence waits (holds nothing), runs (holds pages for all its tokens) or is unknown to the scheduler. Waiting
+// sequences are admitted by age; when a running one needs a page and none is free, the youngest in its group goes back
+// to waiting and its tokens are recomputed later. So the oldest always advances, and every sequence finishes. REQUIRES:
+// a sequence never has more tokens than one group's pages hold. Sequences are owned by the caller and outlive their
+// stay here. Not thread-safe.
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerLimits& limits);
+
+  // The sequence waits for its turn.
+  void add(Sequence& sequence);
+  // `child` begins with all of `parent`'s computed tokens. It runs at once, sharing the parent's full pages, if there
+  // is room, and waits otherwise. REQUIRES: parent runs and has no pending token; child has at least one more.
+  void fork(const Sequence& parent, Sequence& child);
+  // Forgets a sequence in any state and frees its pages.
+  void remove(Sequence& sequence);
+
+  // Plans the next step; empty only if there is no sequence. Valid until the next call. The runner has computed the
+  // step, and commit() was called, before the next one is planned. Tokens may be appended to sequences in between.
+  const ScheduledStep& next();
+  // The step's tokens are in the pages.
+  void commit();
+
+  int64_t num_running() const { return std::ssize(running_); }
+  int64_t num_waiting() const { return std::ssize(waiting_); }
+  int64_t num_preemptions() const { return num_preemptions_; }
+  const PageAllocator& pages(int64_t group) const { return pages_[static_cast<size_t>(group)]; }
+
+ private:
+  struct OlderFirst {
+    bool operator()(const Sequence* a, const Sequence* b) const { return a->id < b->id; }
+  };
+  using ByAge = std::set<Sequence*, OlderFirst>;
+  // What one group's plan may still take.
+  struct Room {
+    int64_t rows;
+    int64_t logit_rows;
+    int64_t prefill_rows;
+  };
+
+  PageAllocator& allocator(int64_t group) { return pages_[static_cast<size_t>(group)]; }
+  int64_t& num_running_in(int64_t group) { return num_running_in_group_[static_cast<size_t>(group)]; }
+
+  void make_room_for_running();
+  void admit_waiting();
+  bool has_room(int64_t group, int64_t num_new_pages);
+  int64_t best_group(int64_t num_new_pages);
+  void start(Sequence& sequence, int64_t group, int64_t num_computed);
+  void preempt_youngest(int64_t group);
+  void leave_group(Sequence& sequence);
+  void plan_group(int64_t group);
+  static int64_t chunk_rows(const Sequence& sequence, const Room& room);
+  void plan_rows(Sequence& sequence, int64_t num_rows, Room& room);
+
+  SchedulerLimits limits_;
+  std::vector<PageAllocator> pages_;           // [num_groups]
+  std::vector<int64_t> num_running_in_group_;  // [num_groups]
+  ByAge waiting_;
+  ByAge running_;
+  ScheduledStep step_;
+  uint64_t num_steps_ = 0;  // committed
+  int64_t num_preemptions_ = 0;
+};
+
+}  // namespace octet

@@ -1,0 +1,47 @@
+// Sequence: the tokens of one sample of one request, and how far the model has read them.
+#pragma once
+
+#include <algorithm>
+#include <compare>
+#include <cstdint>
+#include <vector>
+
+#include "runtime/base/tensor.h"
+
+namespace octet {
+
+using RequestId = uint64_t;  // ascending in order of arrival
+
+// Orders sequences by age: older requests first, a request's samples by index.
+struct SequenceId {
+  RequestId request = 0;
+  int32_t sample = 0;  // which of the request's samples
+
+  auto operator<=>(const SequenceId&) const = default;
+};
+
+struct Sequence {
+  SequenceId id;
+  std::vector<TokenId> tokens;                       // prompt, then output
+  int64_t num_computed = 0;                          // leading tokens whose K and V lie in its pages; 0 unless running
+  int64_t group = -1;                                // the dp group that holds its pages; -1 unless running
+  bool wants_next_token = true;                      // whether the logits behind the last token are wanted
+  std::vector<int64_t> prompt_logit_positions = {};  // whose logits the request asked to see, ascending
+  size_t num_prompt_logits_taken = 0;                // of these: delivered, not wanted again when tokens are recomputed
+
+  bool running() const { return group >= 0; }
+  int64_t num_tokens() const { return std::ssize(tokens); }
+  // Tokens that the model has yet to read before it can name the next one.
+  int64_t num_pending() const { return num_tokens() - num_computed; }
+
+  // Whether the logits of the token at `position` are wanted.
+  bool wants_logits(int64_t position) const {
+    return (wants_next_token && position + 1 == num_tokens()) || wants_prompt_logits(position);
+  }
+  bool wants_prompt_logits(int64_t position) const {
+    return std::binary_search(prompt_logit_positions.begin() + static_cast<ptrdiff_t>(num_prompt_logits_taken),
+                              prompt_logit_positions.end(), position);
+  }
+};
+
+}  // namespace octet

@@ -1,0 +1,191 @@
+// Random traffic through the engine: whatever is served together, preempted, cancelled or sliced, every request gets
+// exactly the tokens that it would get alone, no page leaks, and everybody is served.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <random>
+
+#include "runtime/engine/engine.h"
+#include "tests/engine/fake_runner.h"
+#include "tests/engine/recorder.h"
+
+namespace octet {
+namespace {
+
+struct Client {
+  Request request;
+  RequestId id = 0;
+  uint64_t cancel_at_step = UINT64_MAX;
+  bool wanted_cancelled = false;
+  Recorder recorder;
+};
+
+class Traffic {
+ public:
+  Traffic(const FakeRunnerOptions& runner_options, const EngineOptions& options, uint64_t seed)
+      : rng_(seed),
+        runner_options_(runner_options),
+        max_batch_(options.max_batch),
+        runner_(runner_options),
+        engine_(runner_, options) {}
+
+  // Submits `num_requests` at random steps, with random cancels, and serves them all.
+  void serve(int num_requests, double cancel_share) {
+    uint64_t step = 0;
+    bool work_is_left = true;
+    while (work_is_left || std::ssize(clients_) < num_requests) {
+      while (std::ssize(clients_) < num_requests && rng_() % 3 == 0) submit(step, cancel_share);
+      for (const auto& client : clients_) {
+        if (client->cancel_at_step != step) continue;
+        client->wanted_cancelled = true;
+        engine_.cancel(client->id);
+      }
+      const auto result = engine_.step();
+      ASSERT_TRUE(result.ok()) << result.status().message();
+      work_is_left = *result;
+      check_bounds();
+      ASSERT_LT(++step, 200'000U) << "somebody starves";
+    }
+    EXPECT_EQ(engine_.stats().num_pages_used, 0);
+    EXPECT_EQ(engine_.stats().num_running + engine_.stats().num_waiting, 0);
+  }
+
+  // Compares every output with the one of an engine that serves nothing else; a cancelled one is a beginning of it.
+  void check_outputs() {
+    for (const auto& client : clients_) {
+      SCOPED_TRACE(client->id);
+      FakeRunnerOptions options = runner_options_;
+      options.num_pages = 40;
+      options.num_groups = 1;
+      options.max_rows = 1000;
+      options.max_logit_rows = 1000;
+      FakeRunner runner(options);
+      Engine engine(runner);
+      Recorder alone;
+      ASSERT_TRUE(engine.submit(client->request, alone.callbacks()).ok());
+      ASSERT_TRUE(engine.run_until_idle().ok());
+      check_client(*client, alone);
+    }
+  }
+
+  EngineStats stats() const { return engine_.stats(); }
+  int num_cancelled() const {
+    int count = 0;
+    for (const auto& client : clients_) count += client->wanted_cancelled;
+    return count;
+  }
+
+ private:
+  int64_t random_below(int64_t bound) { return static_cast<int64_t>(rng_() % static_cast<uint64_t>(bound)); }
+
+  Request random_request() {
+    const int64_t longest = std::min(engine_.max_context(), 5 * kPageTokens);
+    Request request;
+    request.prompt.resize(static_cast<size_t>(1 + random_below(longest - 1)));
+    for (TokenId& token : request.prompt) token = static_cast<TokenId>(random_below(runner_options_.vocab_size));
+    const int64_t room = longest - std::ssize(request.prompt);
+    request.params.max_tokens = 1 + random_below(room);
+    request.params.sampling.seed = rng_();
+    request.params.sampling.temperature = static_cast<double>(random_below(3));
+    if (random_below(4) == 0) request.params.sampling.top_k = 5;
+    if (random_below(4) == 0) request.params.sampling.frequency_penalty = 0.5;
+    if (random_below(3) == 0) request.eos_ids = {7};
+    if (random_below(4) == 0) request.params.min_tokens = random_below(*request.params.max_tokens);
+    if (random_below(4) == 0) request.params.num_samples = 1 + random_below(4);
+    if (random_below(8) == 0) request.all_prompt_logits = true;
+    if (request.all_prompt_logits && random_below(2) == 0)
+      request.params = {.sampling = {.temperature = 0}, .max_tokens = 0};
+    return request;
+  }
+
+  void submit(uint64_t step, double cancel_share) {
+    auto client = std::make_unique<Client>();
+    client->request = random_request();
+    if (static_cast<double>(random_below(1000)) < 1000 * cancel_share) {
+      client->cancel_at_step = step + static_cast<uint64_t>(random_below(100));
+    }
+    const auto id = engine_.submit(client->request, client->recorder.callbacks());
+    ASSERT_TRUE(id.ok()) << id.status().message();
+    client->id = *id;
+    clients_.push_back(std::move(client));
+  }
+
+  void check_bounds() const {
+    const EngineStats stats = engine_.stats();
+    ASSERT_LE(stats.num_running, max_batch_);
+    ASSERT_EQ(stats.num_pages, runner_options_.num_pages * runner_options_.num_groups);
+    ASSERT_GE(stats.num_pages_used, stats.num_running > 0 ? 1 : 0);
+  }
+
+  static void check_client(Client& client, Recorder& alone) {
+    EXPECT_EQ(client.recorder.num_finished, client.request.params.num_samples);
+    for (auto& [index, expected] : alone.samples) {
+      const SampleRecord& actual = client.recorder.samples[index];
+      if (actual.finish != FinishReason::kCancelled) {
+        EXPECT_EQ(actual.tokens, expected.tokens);
+        EXPECT_EQ(actual.finish, expected.finish);
+        continue;
+      }
+      EXPECT_TRUE(client.wanted_cancelled);
+      ASSERT_LE(actual.tokens.size(), expected.tokens.size());
+      EXPECT_TRUE(std::equal(actual.tokens.begin(), actual.tokens.end(), expected.tokens.begin()));
+    }
+    if (!client.wanted_cancelled) {
+      EXPECT_EQ(client.recorder.prompt_logits, alone.prompt_logits);
+    }
+  }
+
+  std::mt19937_64 rng_;
+  FakeRunnerOptions runner_options_;
+  int64_t max_batch_;
+  FakeRunner runner_;
+  Engine engine_;
+  std::vector<std::unique_ptr<Client>> clients_;
+};
+
+TEST(Simulation, RandomTrafficWithAmplePages) {
+  Traffic traffic({.num_pages = 200}, {.prefill_chunk = 48, .max_batch = 12}, 1);
+  traffic.serve(300, 0.0);
+  traffic.check_outputs();
+  EXPECT_EQ(traffic.stats().num_preemptions, 0);
+}
+
+TEST(Simulation, TinyPagePoolsPreemptWithoutChangingAToken) {
+  int64_t num_preemptions = 0;
+  for (const int64_t num_pages : {5, 6, 9, 14}) {
+    SCOPED_TRACE(num_pages);
+    Traffic traffic({.num_pages = num_pages}, {.prefill_chunk = 100, .max_batch = 12},
+                    100 + static_cast<uint64_t>(num_pages));
+    traffic.serve(500, 0.0);
+    traffic.check_outputs();
+    num_preemptions += traffic.stats().num_preemptions;
+  }
+  EXPECT_GT(num_preemptions, 100);
+}
+
+TEST(Simulation, RandomCancelsHarmNobodyElse) {
+  Traffic traffic({.num_pages = 11}, {.prefill_chunk = 64, .max_batch = 8}, 3);
+  traffic.serve(600, 0.5);
+  traffic.check_outputs();
+  EXPECT_GT(traffic.num_cancelled(), 200);
+}
+
+TEST(Simulation, SeveralGroupsAndNarrowSteps) {
+  const std::vector<std::tuple<int64_t, int64_t, int64_t, int64_t>> layouts = {
+      // groups, rows, logit rows, prefill chunk
+      {2, 64, 16, 512},
+      {4, 8, 3, 5},
+      {3, 7, 1, 512},
+      {1, 1, 1, 1},
+      {8, 33, 2, 20}};
+  for (const auto& [num_groups, rows, logit_rows, chunk] : layouts) {
+    SCOPED_TRACE(testing::Message() << num_groups << " groups, " << rows << " rows, " << logit_rows << " logit rows");
+    Traffic traffic({.max_rows = rows, .max_logit_rows = logit_rows, .num_pages = 8, .num_groups = num_groups},
+                    {.prefill_chunk = chunk}, 17);
+    traffic.serve(150, 0.1);
+    traffic.check_outputs();
+  }
+}
+
+}  // namespace
+}  // namespace octet
