@@ -100,13 +100,16 @@ class Scene {
 
 class AttentionTest : public CpuBackendTest {};
 
+// Comparisons with the reference backend, which is slow; AttentionTest shows that the number of threads changes no bit.
+class AttentionValuesTest : public CpuBackendTest {};
+
 constexpr DType kKvDTypes[] = {DType::kF32, DType::kBF16, DType::kI8};
 
-TEST_P(AttentionTest, MatchesTheReferenceAcrossPageAndSplitEdges) {
-  for (const int64_t length : {1, 2, 63, 64, 65, 200, 1023, 1025, 2500}) {
+TEST_P(AttentionValuesTest, MatchesTheReferenceAcrossPageAndSplitEdges) {
+  for (const int64_t length : {1, 2, 63, 64, 65, 1023, 1024, 1025, 2500}) {
     for (const DType dtype : kKvDTypes) {
       SCOPED_TRACE(testing::Message() << length << " " << dtype_name(dtype));
-      const Scene scene({2, 1, 32, 0}, dtype, length, static_cast<uint32_t>(length));
+      const Scene scene({2, 1, 8, 0}, dtype, length, static_cast<uint32_t>(length));
       // A long prompt, then decoding.
       const std::vector<int64_t> chunks = {std::max<int64_t>(length - 3, 1), 1};
       expect_near(scene.run(*backend_, chunks).view, scene.run(reference_, chunks).view, 4e-6);
@@ -114,23 +117,21 @@ TEST_P(AttentionTest, MatchesTheReferenceAcrossPageAndSplitEdges) {
   }
 }
 
-TEST_P(AttentionTest, MatchesTheReferenceForAnyHeads) {
-  for (const int64_t group : {1, 2, 4, 8, 20}) {
-    for (const int64_t head_dim : {2, 16, 24, 32, 80, 128}) {
-      for (const DType dtype : kKvDTypes) {
-        SCOPED_TRACE(testing::Message() << group << " heads a KV head of " << head_dim << " " << dtype_name(dtype));
-        const Scene scene({2 * group, 2, head_dim, 0}, dtype, 150, static_cast<uint32_t>(group * head_dim));
-        expect_near(scene.run(*backend_, {100, 49, 1}).view, scene.run(reference_, {150}).view, 4e-6);
-      }
+TEST_P(AttentionValuesTest, MatchesTheReferenceForAnyHeads) {
+  for (const auto& [group, head_dim] : {std::pair{1, 2}, {1, 128}, {2, 24}, {4, 80}, {8, 16}, {20, 32}}) {
+    for (const DType dtype : kKvDTypes) {
+      SCOPED_TRACE(testing::Message() << group << " heads a KV head of " << head_dim << " " << dtype_name(dtype));
+      const Scene scene({2 * group, 2, head_dim, 0}, dtype, 100, static_cast<uint32_t>(group * head_dim));
+      expect_near(scene.run(*backend_, {70, 29, 1}).view, scene.run(reference_, {100}).view, 4e-6);
     }
   }
 }
 
-TEST_P(AttentionTest, MatchesTheReferenceWithAWindow) {
+TEST_P(AttentionValuesTest, MatchesTheReferenceWithAWindow) {
   for (const int64_t window : {1, 8, 64, 100, 1024}) {
     for (const DType dtype : kKvDTypes) {
       SCOPED_TRACE(testing::Message() << "window " << window << " " << dtype_name(dtype));
-      const Scene scene({4, 2, 16, window}, dtype, 1300, static_cast<uint32_t>(window));
+      const Scene scene({4, 2, 8, window}, dtype, 1300, static_cast<uint32_t>(window));
       expect_near(scene.run(*backend_, {700, 20, 1}).view, scene.run(reference_, {1300}).view, 4e-6);
     }
   }
@@ -212,6 +213,8 @@ TEST_P(AttentionTest, NoRowsNoWork) {
 }
 
 OCTET_INSTANTIATE_ON_CPU(AttentionTest);
+INSTANTIATE_TEST_SUITE_P(Cpu, AttentionValuesTest, testing::Combine(testing::ValuesIn(isas()), testing::Values(2)),
+                         backend_param_name);
 
 }  // namespace
 }  // namespace octet
