@@ -17,6 +17,16 @@ void declare_model_flags(CLI::App& app, ModelFlags& flags) {
   const auto group = [&app](CLI::Option* option) { return option->group("Running the model"); };
   group(
       app.add_option("--device", flags.device, "where it runs: " + available_devices() + " (default: the best here)"));
+  group(app.add_option("--threads", flags.threads,
+                       "threads of the cpu device (default: as many as the affinity mask allows)"))
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+  group(app.add_option("--isa", flags.isa, "instruction set of the cpu device: avx2, avx512 (default: the best here)"))
+      ->type_name("NAME");
+  group(app.add_option("--kv-dtype", flags.kv_dtype,
+                       "how keys and values are kept: fp32, bf16 (half the memory), int8 (a quarter)"))
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}))
+      ->capture_default_str();
   group(app.add_option("--weights", flags.weights, "keep weights as the file has them, or convert: file, bf16, f16"))
       ->check(CLI::IsMember({"file", "bf16", "f16"}))
       ->capture_default_str();

@@ -55,6 +55,11 @@ std::optional<DType> kept_dtype(const std::string& weights) {
   return std::nullopt;
 }
 
+DType kv_dtype(const std::string& name) {
+  if (name == "bf16") return DType::kBF16;
+  return name == "int8" ? DType::kI8 : DType::kF32;
+}
+
 Result<std::optional<Tokenizer>> open_tokenizer_if_any(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path / "tokenizer.model")) return std::optional<Tokenizer>();
   OCTET_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::open(path));
@@ -89,7 +94,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
   MixtralOptions options;
   options.max_rows = std::max(flags.prefill_chunk, flags.max_batch);
   options.max_logit_rows = needs.all_logits ? options.max_rows : flags.max_batch;
-  options.kv_dtype = DType::kF32;
+  options.kv_dtype = kv_dtype(flags.kv_dtype);
   options.max_context = config.max_positions;
   const KvStoreShape page{config.num_layers, 1, config.num_kv_heads, config.head_dim, options.kv_dtype};
   OCTET_ASSIGN_OR_RETURN(options.num_pages, choose_pages(flags, config.max_positions, page.page_bytes()));
