@@ -101,8 +101,9 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
   options.load.dtype = kept_dtype(flags.weights);
   ProgressBar bar("loading", checkpoint.file_bytes());
   options.load.progress = [&bar](int64_t bytes) { bar.update(bytes); };
-  session->runner_ = std::make_unique<Mixtral>(checkpoint, topology, /*rank=*/0, *session->backend_,
-                                               ModelGroups{session->comm_, session->comm_}, options);
+  session->comms_ = std::make_unique<ModelComms>(session->world_, topology);
+  OCTET_ASSIGN_OR_RETURN(session->runner_,
+                         Mixtral::create(checkpoint, topology, *session->backend_, *session->comms_, options));
 
   session->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double bytes = static_cast<double>(session->runner_->weight_bytes_read());
