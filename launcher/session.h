@@ -4,7 +4,7 @@
 #include <memory>
 #include <optional>
 
-#include "comm/local_comm.h"
+#include "comm/local_world.h"
 #include "kernels/backend.h"
 #include "launcher/model_flags.h"
 #include "runtime/base/status.h"
@@ -56,7 +56,8 @@ class Session {
   ModelConfig config_;
   GenerationDefaults generation_defaults_;
   std::optional<Tokenizer> tokenizer_;
-  LocalComm comm_;
+  LocalWorld world_;
+  std::unique_ptr<ModelComms> comms_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Mixtral> runner_;
   double load_seconds_ = 0;

@@ -68,9 +68,9 @@ void expect_logits_agree(const std::vector<std::vector<float>>& logits, const Go
 
 using Case = std::tuple<std::string, BackendOptions>;
 
-class GoldenTest : public ::testing::TestWithParam<Case> {};
+class LayoutTest : public ::testing::TestWithParam<Case> {};
 
-TEST_P(GoldenTest, LogitsAndGreedyContinuationAgreeWithTheReference) {
+TEST_P(LayoutTest, LogitsAndGreedyContinuationAgreeWithTheReference) {
   const auto& [name, device] = GetParam();
   ModelOnOneRank model(golden_checkpoint(name), device, 512);
   for (const Golden& golden : read_golden(name)) {
@@ -79,7 +79,7 @@ TEST_P(GoldenTest, LogitsAndGreedyContinuationAgreeWithTheReference) {
   }
 }
 
-TEST_P(GoldenTest, LogitsHaveTheSameBitsWhateverThePrefillChunk) {
+TEST_P(LayoutTest, LogitsHaveTheSameBitsWhateverThePrefillChunk) {
   const auto& [name, device] = GetParam();
   ModelOnOneRank model(golden_checkpoint(name), device, 512);
   for (const Golden& golden : read_golden(name)) {
@@ -96,15 +96,14 @@ std::string case_name(const ::testing::TestParamInfo<Case>& test) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, GoldenTest,
+INSTANTIATE_TEST_SUITE_P(Goldens, LayoutTest,
                          ::testing::Combine(::testing::Values("plain-f32", "odd-bf16-sharded", "fused-f16",
                                                               "native-bf16", "window-bf16", "six-experts-top3-tied",
                                                               "kv8-bf16", "kv6-bf16", "octet-demo"),
                                             ::testing::ValuesIn(devices_here())),
                          case_name);
 
-// Takes about a minute: run by tests/run --full.
-TEST(LongGoldenTest, LogitsAgreeOver32768Positions) {
+TEST(GoldenTest, LogitsAgreeOver32768Positions) {
   const auto goldens = read_golden("long-32k");
   ModelOnOneRank model(golden_checkpoint("long-32k"), {}, 32768);
   expect_logits_agree(model.logits(goldens[0].ids, goldens[0].positions, 512), goldens[0]);

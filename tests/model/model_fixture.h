@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/local_comm.h"
+#include "comm/local_world.h"
 #include "kernels/backend_factory.h"
 #include "kernels/cpu/isa.h"
 #include "runtime/model/mixtral.h"
@@ -47,7 +47,9 @@ class ModelOnOneRank {
     OCTET_CHECK(backend.ok(), "{}", backend.status().message());
     backend_ = *std::move(backend);
     options.num_pages = (max_tokens + kPageTokens - 1) / kPageTokens;
-    model_ = std::make_unique<Mixtral>(*checkpoint, Topology{}, 0, *backend_, ModelGroups{comm_, comm_}, options);
+    auto model = Mixtral::create(*checkpoint, Topology{}, *backend_, comms_, options);
+    OCTET_CHECK(model.ok(), "{}", model.status().message());
+    model_ = *std::move(model);
     pages_.resize(static_cast<size_t>(options.num_pages));
     std::iota(pages_.rbegin(), pages_.rend(), 0);  // pages out of order
   }
@@ -122,7 +124,8 @@ class ModelOnOneRank {
     return rows;
   }
 
-  LocalComm comm_;
+  LocalWorld world_;
+  ModelComms comms_{world_, Topology{}};
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Mixtral> model_;
   std::vector<int32_t> pages_;

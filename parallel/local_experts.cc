@@ -1,0 +1,35 @@
+#include "parallel/local_experts.h"
+
+#include <algorithm>
+
+namespace octet {
+
+LocalExperts::LocalExperts(Backend& backend, int64_t num_experts, int64_t top_k, const std::vector<int32_t>& experts,
+                           int64_t max_rows)
+    : backend_(backend),
+      most_choices_(std::min(top_k, std::ssize(experts))),
+      local_expert_(backend.allocate_tensor(DType::kI32, {num_experts})),
+      offsets_(backend.allocate_tensor(DType::kI32, {std::ssize(experts) + 1})),
+      assignment_row_(backend.allocate_tensor(DType::kI32, {max_rows * most_choices_})),
+      slots_(backend.allocate_tensor(DType::kI32, {max_rows, top_k})) {
+  std::vector<int32_t> local(static_cast<size_t>(num_experts), -1);
+  for (size_t i = 0; i < experts.size(); ++i) local[static_cast<size_t>(experts[i])] = static_cast<int32_t>(i);
+  HostStream stream;
+  backend.upload(local.data(), local_expert_.view, stream);
+}
+
+ExpertGroups LocalExperts::group(TensorView ids, Stream& stream) {
+  const ExpertGroups groups{offsets_.view, assignment_row_.view.slice_rows(0, ids.rows() * most_choices_),
+                            slots_.view.slice_rows(0, ids.rows())};
+  backend_.group_by_expert(ids, local_expert_.view, groups, stream);
+  return groups;
+}
+
+int64_t LocalExperts::num_assignments(const ExpertGroups& groups, Stream& stream) {
+  int32_t count = 0;
+  backend_.download(groups.offsets.slice_rows(groups.offsets.rows() - 1, 1), &count, stream);
+  stream.synchronize();
+  return count;
+}
+
+}  // namespace octet
