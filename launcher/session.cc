@@ -108,8 +108,8 @@ Status Session::load() {
   const auto start = std::chrono::steady_clock::now();
   ProgressBar bar("loading", checkpoint_->file_bytes());
   options_.load.progress = [&bar](int64_t bytes) { bar.update(bytes); };
-  runner_ =
-      std::make_unique<Mixtral>(*checkpoint_, topology_, /*rank=*/0, *backend_, ModelGroups{comm_, comm_}, options_);
+  comms_ = std::make_unique<ModelComms>(world_, topology_);
+  OCTET_ASSIGN_OR_RETURN(runner_, Mixtral::create(*checkpoint_, topology_, *backend_, *comms_, options_));
   options_.load.progress = nullptr;
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double bytes = static_cast<double>(runner_->weight_bytes_read());
