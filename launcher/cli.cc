@@ -1,11 +1,16 @@
 #include "launcher/cli.h"
 
-#include <cstdio>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <sstream>
 #include <string>
 
 #include "launcher/command.h"
 #include "launcher/config_file.h"
 #include "launcher/nearest.h"
+#include "launcher/output.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 
@@ -76,6 +81,17 @@ int usage_error(const std::string& message, const CLI::App& active) {
   return invalid_input("usage").exit_code();
 }
 
+// A descriptor that is closed would be taken by the next file that is opened, and what is meant for standard output
+// would go there. A reader that goes away is an error of the write, not a signal.
+void prepare_standard_streams() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) >= 0) continue;
+    const int stand_in = open(descriptor == STDIN_FILENO ? "/dev/null" : "/dev/full", O_RDWR);
+    OCTET_CHECK(stand_in == descriptor, "descriptor {}", stand_in);
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
 int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
   if (!common.config.empty()) {
     if (const Status status = apply_config_file(common.config, app); !status.ok()) return fail(status);
@@ -88,6 +104,7 @@ int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
 }  // namespace
 
 int run_cli(int argc, char** argv) {
+  prepare_standard_streams();
   OCTET_CHECK(init_log("info", "octet").ok());
   CLI::App root{"Octet runs Mixtral-architecture language models (sparse mixture of experts).", "octet"};
   root.set_version_flag("--version", "octet " OCTET_VERSION);
@@ -110,7 +127,10 @@ int run_cli(int argc, char** argv) {
       if (active().get_name() == command->name()) return run_command(active(), *command, common);
     }
   } catch (const CLI::Success& success) {  // --help, --version
-    return root.exit(success);
+    std::ostringstream text;
+    root.exit(success, text, text);
+    const Status status = print(text.str());
+    return status.ok() ? 0 : fail(status);
   } catch (const CLI::ParseError& error) {
     return usage_error(explain(error, root, active(), {argv + 1, argv + argc}), active());
   }

@@ -7,6 +7,7 @@
 #include "kernels/backend_factory.h"
 #include "launcher/output.h"
 #include "launcher/paths.h"
+#include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/model/check_weights.h"
 
@@ -78,40 +79,62 @@ Result<const Tokenizer*> Session::require_tokenizer() const {
 }
 
 Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const SessionNeeds& needs) {
-  const auto start = std::chrono::steady_clock::now();
   auto session = std::unique_ptr<Session>(new Session);
   session->path_ = model_path(flags);
-  OCTET_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(session->path_));
+  session->flags_ = flags;
+  OCTET_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(session->path_));
   if (flags.check_weights) OCTET_RETURN_IF_ERROR(check_finite(checkpoint));
   OCTET_ASSIGN_OR_RETURN(session->tokenizer_, open_tokenizer_if_any(session->path_));
   session->config_ = checkpoint.config();
   session->generation_defaults_ = checkpoint.generation_defaults();
+  session->checkpoint_ = std::move(checkpoint);
   ModelConfig& config = session->config_;
   OCTET_ASSIGN_OR_RETURN(config.max_positions, choose_context(flags, config));
   OCTET_ASSIGN_OR_RETURN(session->backend_, make_backend({flags.device, flags.threads, flags.isa}));
-  OCTET_ASSIGN_OR_RETURN(const Topology topology, make_topology({}, {config.num_kv_heads, config.num_experts}));
+  OCTET_ASSIGN_OR_RETURN(session->topology_, make_topology({}, {config.num_kv_heads, config.num_experts}));
 
-  MixtralOptions options;
+  MixtralOptions& options = session->options_;
   options.max_rows = std::max(flags.prefill_chunk, flags.max_batch);
   options.max_logit_rows = needs.all_logits ? options.max_rows : flags.max_batch;
   options.kv_dtype = kv_dtype(flags.kv_dtype);
   options.max_context = config.max_positions;
-  const KvStoreShape page{config.num_layers, 1, config.num_kv_heads, config.head_dim, options.kv_dtype};
-  OCTET_ASSIGN_OR_RETURN(options.num_pages, choose_pages(flags, config.max_positions, page.page_bytes()));
   options.load.dtype = kept_dtype(flags.weights);
-  ProgressBar bar("loading", checkpoint.file_bytes());
-  options.load.progress = [&bar](int64_t bytes) { bar.update(bytes); };
-  session->comms_ = std::make_unique<ModelComms>(session->world_, topology);
-  OCTET_ASSIGN_OR_RETURN(session->runner_,
-                         Mixtral::create(checkpoint, topology, *session->backend_, *session->comms_, options));
-
-  session->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const double bytes = static_cast<double>(session->runner_->weight_bytes_read());
-  log_info("{}: read {} of {} in {:.2f} s ({}/s) on {}, KV cache of {} tokens ({})", session->path_.string(),
-           human_bytes(bytes), human_bytes(static_cast<double>(checkpoint.file_bytes())), session->load_seconds_,
-           human_bytes(bytes / session->load_seconds_), session->backend_->name(), options.num_pages * kPageTokens,
-           human_bytes(static_cast<double>(options.num_pages * page.page_bytes())));
+  OCTET_ASSIGN_OR_RETURN(options.num_pages, choose_pages(flags, config.max_positions, session->page_bytes()));
   return session;
+}
+
+Status Session::load() {
+  OCTET_CHECK(checkpoint_.has_value(), "loaded twice");
+  const auto start = std::chrono::steady_clock::now();
+  ProgressBar bar("loading", checkpoint_->file_bytes());
+  options_.load.progress = [&bar](int64_t bytes) { bar.update(bytes); };
+  comms_ = std::make_unique<ModelComms>(world_, topology_);
+  OCTET_ASSIGN_OR_RETURN(runner_, Mixtral::create(*checkpoint_, topology_, *backend_, *comms_, options_));
+  options_.load.progress = nullptr;
+  load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double bytes = static_cast<double>(runner_->weight_bytes_read());
+  log_info("{}: read {} of {} in {:.2f} s ({}/s) on {}, KV cache of {} tokens ({})", path_.string(), human_bytes(bytes),
+           human_bytes(static_cast<double>(checkpoint_->file_bytes())), load_seconds_,
+           human_bytes(bytes / load_seconds_), backend_->name(), options_.num_pages * kPageTokens,
+           human_bytes(static_cast<double>(options_.num_pages * page_bytes())));
+  checkpoint_.reset();
+  return ok_status();
+}
+
+int64_t Session::page_bytes() const {
+  return KvStoreShape{config_.num_layers, 1, config_.num_kv_heads, config_.head_dim, options_.kv_dtype}.page_bytes();
+}
+
+EngineOptions Session::engine_options() const {
+  return {.prefill_chunk = flags_.prefill_chunk, .max_batch = flags_.max_batch};
+}
+
+RequestBounds Session::request_bounds() const {
+  const EngineOptions options = engine_options();
+  return {.vocab_size = config_.vocab_size,
+          .max_context = std::min(config_.max_positions, options_.num_pages * kPageTokens),
+          .max_num_samples = options.max_num_samples,
+          .max_logprobs = options.max_logprobs};
 }
 
 }  // namespace octet

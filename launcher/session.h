@@ -1,4 +1,4 @@
-// Session: an open model, ready to run: checkpoint facts, tokenizer, device and runner.
+// Session: an open model: checkpoint facts and tokenizer, then, once loaded, device and runner.
 #pragma once
 
 #include <memory>
@@ -8,6 +8,7 @@
 #include "kernels/backend.h"
 #include "launcher/model_flags.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/engine.h"
 #include "runtime/model/checkpoint.h"
 #include "runtime/model/mixtral.h"
 #include "runtime/model/tokenizer.h"
@@ -19,10 +20,18 @@ struct SessionNeeds {
   bool all_logits = false;  // logits of every row of a step, not only of one a sequence
 };
 
+// Opening reads no weights, so that everything that can be wrong with a request is known before minutes go into
+// loading.
 class Session {
  public:
-  // Opens the model that the flags name (the default one where they name none). Says on the log what was loaded.
+  // Opens the model that the flags name (the default one where they name none).
   static Result<std::unique_ptr<Session>> open(const ModelFlags& flags, const SessionNeeds& needs);
+  // Reads the weights. Says on the log what was loaded. Call once.
+  Status load();
+
+  // What load() will make room for.
+  RequestBounds request_bounds() const;
+  EngineOptions engine_options() const;
 
   const ModelConfig& config() const { return config_; }
   const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
@@ -30,14 +39,20 @@ class Session {
   const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
   // kInvalidInput when there is none.
   Result<const Tokenizer*> require_tokenizer() const;
+  // REQUIRES: loaded.
   ModelRunner& runner() { return *runner_; }
   double load_seconds() const { return load_seconds_; }
   const std::filesystem::path& path() const { return path_; }
 
  private:
   Session() = default;
+  int64_t page_bytes() const;  // of one page of the KV cache
 
   std::filesystem::path path_;
+  ModelFlags flags_;
+  std::optional<Checkpoint> checkpoint_;  // until it is loaded
+  Topology topology_;
+  MixtralOptions options_;
   ModelConfig config_;
   GenerationDefaults generation_defaults_;
   std::optional<Tokenizer> tokenizer_;

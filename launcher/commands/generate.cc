@@ -48,12 +48,15 @@ class GenerateCommand final : public Command {
     catch_interrupts();
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
     OCTET_ASSIGN_OR_RETURN(GenerationInput input, make_input(*session));
+    OCTET_RETURN_IF_ERROR(Generation(input, session->tokenizer()).validate(session->request_bounds()));
+    OCTET_RETURN_IF_ERROR(session->load());
     return generate(*session, std::move(input));
   }
 
  private:
   Result<GenerationInput> make_input(const Session& session) const {
     GenerationInput input;
+    input.eos_ids = session.config().eos_ids;
     OCTET_ASSIGN_OR_RETURN(input.params, sampling_.params(session.generation_defaults()));
     if (ids_option_->count() > 0) {
       OCTET_ASSIGN_OR_RETURN(input.prompt, parse_token_ids(ids_text_));
@@ -77,8 +80,8 @@ class GenerateCommand final : public Command {
       if (stream && output_status.ok()) output_status = print(text);
     };
     Generation generation(std::move(input), session.tokenizer(), on_text);
-    Engine engine(session.runner(), {model_.prefill_chunk, model_.max_batch});
-    OCTET_RETURN_IF_ERROR(generation.submit(engine, session.config().eos_ids));
+    Engine engine(session.runner(), session.engine_options());
+    OCTET_RETURN_IF_ERROR(generation.submit(engine));
     for (bool more = true; more && output_status.ok();) {
       if (const Status status = check_interrupted(); !status.ok()) {
         if (stream) OCTET_RETURN_IF_ERROR(print("\n"));
