@@ -40,13 +40,14 @@ class GenerateCommand final : public Command {
   }
 
   Status run() override {
+    catch_interrupts();
+    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
+    if (!session->leads()) return session->follow();
     if (ids_option_->count() > 0) {
       OCTET_ASSIGN_OR_RETURN(ids_text_, read_input_file(ids_file_));
     } else {
       OCTET_ASSIGN_OR_RETURN(prompt_text_, read_text_input(input_));
     }
-    catch_interrupts();
-    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
     OCTET_ASSIGN_OR_RETURN(GenerationInput input, make_input(*session));
     OCTET_RETURN_IF_ERROR(Generation(input, session->tokenizer()).validate(session->request_bounds()));
     OCTET_RETURN_IF_ERROR(session->load());
