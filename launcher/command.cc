@@ -11,6 +11,8 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   commands.push_back(make_tokenize_command());
   commands.push_back(make_detokenize_command());
   commands.push_back(make_inspect_command());
+  commands.push_back(make_run_command());
+  commands.push_back(make_plan_command());
   return commands;
 }
 

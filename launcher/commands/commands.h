@@ -12,5 +12,7 @@ std::unique_ptr<Command> make_logits_command();
 std::unique_ptr<Command> make_tokenize_command();
 std::unique_ptr<Command> make_detokenize_command();
 std::unique_ptr<Command> make_inspect_command();
+std::unique_ptr<Command> make_run_command();
+std::unique_ptr<Command> make_plan_command();
 
 }  // namespace octet

@@ -1,6 +1,4 @@
 // octet generate: text from a prompt.
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 
 #include "launcher/commands/commands.h"
@@ -75,7 +73,7 @@ class GenerateCommand final : public Command {
 
   Status generate(Session& session, GenerationInput input) const {
     const bool stream = !json_ && input.params.num_samples == 1;
-    if (stream && isatty(STDOUT_FILENO) != 0) OCTET_RETURN_IF_ERROR(print(prompt_text_));
+    if (stream && output_is_terminal()) OCTET_RETURN_IF_ERROR(print(prompt_text_));
     Status output_status;
     const auto on_text = [&](int64_t, const std::string& text) {
       if (stream && output_status.ok()) output_status = print(text);
