@@ -8,7 +8,7 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const std::vector<std::string> kCommands = {"generate", "logits", "tokenize", "detokenize", "inspect"};
+const std::vector<std::string> kCommands = {"generate", "logits", "tokenize", "detokenize", "inspect", "run", "plan"};
 
 TEST(Cli, HelpNamesEveryCommandAndEveryCommandHasExamples) {
   const std::string help = output_of({"--help"});
