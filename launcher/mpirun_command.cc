@@ -7,9 +7,6 @@
 namespace octet {
 namespace {
 
-// Seconds between the steps (SIGTERM, SIGKILL) in which mpirun ends the ranks that are left; its own default is 1.
-constexpr const char* kServiceKillStep = "2";
-
 using Words = std::vector<std::string>;
 
 void append(Words& words, const Words& more) { words.insert(words.end(), more.begin(), more.end()); }
@@ -43,7 +40,6 @@ std::vector<std::string> mpirun_command(const JobSpec& job) {
   if (!job.interface.empty()) {
     append(words, {"--mca", "btl_tcp_if_include", job.interface, "--mca", "oob_tcp_if_include", job.interface});
   }
-  if (job.is_service) append(words, {"--mca", "odls_base_sigkill_timeout", kServiceKillStep});
   for (const std::string& name : job.environment) append(words, {"-x", name});
   append(words, job.launcher_args);
   append(words, job.program);

@@ -16,13 +16,14 @@ struct JobSpec {
   int local_slots = 1;                          // of this host, as mpirun counts them: cores
   std::string interface = {};                   // network of MPI; empty: MPI chooses
   bool as_root = false;                         // mpirun wants to hear that this is meant
-  bool is_service = false;                      // its ranks have time to end what clients wait for
   std::vector<std::string> environment = {};    // names of variables that the ranks get from here
   std::vector<std::string> launcher_args = {};  // put behind the ones above
   std::vector<std::string> program = {};        // what each rank runs
 };
 
-// mpirun ... program. Ranks are put on hosts as host_of_ranks says.
+// mpirun ... program. How it ends what is left of a job is its own: SIGTERM after a second, SIGKILL after another
+// (odls_base_sigkill_timeout stretches both, and with them the end of every job that fails). Ranks are put on hosts as
+// host_of_ranks says.
 std::vector<std::string> mpirun_command(const JobSpec& job);
 
 // srun ... program, inside a Slurm allocation, whose hosts it takes.

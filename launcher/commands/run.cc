@@ -100,7 +100,7 @@ class RunCommand final : public Command {
     }
     OCTET_ASSIGN_OR_RETURN(const ClusterConfig cluster, resolve_job(flags_));
     const Words command = with_cluster_flags(command_, cluster);
-    const JobSpec job = make_job(cluster, command, is_service);
+    const JobSpec job = make_job(cluster, command);
     if (uses_slurm(cluster) && !cluster.mpirun_args.empty()) {
       return invalid_input("{}: mpirun_args: inside a Slurm allocation srun starts the ranks", flags_.cluster);
     }
@@ -113,7 +113,7 @@ class RunCommand final : public Command {
   }
 
  private:
-  JobSpec make_job(const ClusterConfig& cluster, const Words& command, bool is_service) const {
+  JobSpec make_job(const ClusterConfig& cluster, const Words& command) const {
     JobSpec job;
     job.num_ranks = cluster.layout.world;
     job.hosts = cluster.hosts;
@@ -121,7 +121,6 @@ class RunCommand final : public Command {
     job.local_slots = local_cores();
     job.interface = cluster.interface;
     job.as_root = geteuid() == 0;
-    job.is_service = is_service;
     if (std::getenv("OCTET_MODEL") != nullptr) job.environment.emplace_back("OCTET_MODEL");
     job.launcher_args = cluster.mpirun_args;
     job.program = {cluster.binary.empty() ? std::filesystem::read_symlink("/proc/self/exe").string() : cluster.binary};

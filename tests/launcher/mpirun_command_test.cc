@@ -32,13 +32,12 @@ TEST(MpirunCommand, EverythingThatIsAskedForIsThere) {
                     .hosts = {{"a", 4}, {"b", 2}},
                     .interface = "eth0",
                     .as_root = true,
-                    .is_service = true,
                     .environment = {"OCTET_MODEL"},
                     .launcher_args = {"--mca", "x", "y"},
                     .program = {"/opt/octet", "serve"}};
   EXPECT_EQ(line_of(job),
             "mpirun -n 6 --host a:4,b:2 --map-by slot --bind-to none --allow-run-as-root "
-            "--mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 --mca odls_base_sigkill_timeout 2 "
+            "--mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 "
             "-x OCTET_MODEL --mca x y /opt/octet serve");
 }
 

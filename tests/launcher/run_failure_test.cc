@@ -23,10 +23,9 @@ class RunFailureTest : public JobTest {};
 class RankOfRunTest : public JobTest, public ::testing::WithParamInterface<int> {};
 INSTANTIATE_TEST_SUITE_P(Rank, RankOfRunTest, ::testing::Range(0, kNumRanks));
 
-// Waits until it has written text for a second, so that all ranks are at work and heartbeats have told where.
+// Waits until it writes text, so that all ranks are at work.
 pid_t rank_at_work(RunningOctet& run, int rank) {
   run.read_bytes(40);
-  std::this_thread::sleep_for(Seconds(1));
   return process_of_rank(run, rank);
 }
 
@@ -50,6 +49,7 @@ TEST_P(RankOfRunTest, RankThatHangsIsNamedWithItsPlace) {
   RunningOctet run(on_ranks(kNumRanks, kEndless + std::vector<std::string>{"--heartbeat-limit", "2"}));
   const pid_t process = rank_at_work(run, GetParam());
   ASSERT_GT(process, 0);
+  std::this_thread::sleep_for(Seconds(1));  // for a heartbeat to tell where it is
   ::kill(process, SIGSTOP);
   const auto start = Clock::now();
   const Outcome outcome = run.wait();
