@@ -89,6 +89,8 @@ class CommProgress {
 
   // The collectives that follow belong to this layer (kNoLayer: none) and phase.
   void set_place(int layer, Phase phase);
+  // The same with the layer as it is.
+  void set_phase(Phase phase) { set_place(place_.layer, phase); }
   // Long work outside collectives goes on (loading, a large step): keeps the collective limit from counting.
   void tick();
   // The rank waits for work from outside (true), or has found some: while it does, others may wait for its plan.

@@ -66,6 +66,9 @@ class Backend {
   virtual void upload(const void* host, TensorView destination, Stream& stream) = 0;
   virtual void download(TensorView source, void* host, Stream& stream) = 0;
 
+  // Copies on the device; one dtype, as many elements.
+  virtual void copy(TensorView source, TensorView destination, Stream& stream) = 0;
+
   // Rows --------------------------------------------------------------------------------------------------------------
 
   // out[r] = table[ids[r]] as fp32. ids I32 [rows], table [vocab, hidden] kF32/kBF16/kF16, out F32 [rows, hidden].

@@ -1,11 +1,17 @@
 #include "launcher/cli.h"
 
-#include <cstdio>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <sstream>
 #include <string>
 
+#include "comm/comm_factory.h"
 #include "launcher/command.h"
 #include "launcher/config_file.h"
 #include "launcher/nearest.h"
+#include "launcher/output.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 
@@ -65,22 +71,37 @@ std::string explain(const CLI::ParseError& error, CLI::App& root, const CLI::App
   return message;
 }
 
+std::string process_label() { return launched_rank() == 0 ? "octet" : fmt::format("octet rank {}", launched_rank()); }
+
 int fail(const Status& status) {
-  log_error("{}", status.message());
+  if (launched_rank() == 0) log_error("{}", status.message());  // the ranks of a job agree on what is wrong
   return status.exit_code();
 }
 
 int usage_error(const std::string& message, const CLI::App& active) {
   const bool is_root = active.get_parent() == nullptr;
-  log_error("{} (see octet {}--help)", message, is_root ? "" : active.get_name() + " ");
+  if (launched_rank() == 0) {
+    log_error("{} (see octet {}--help)", message, is_root ? "" : active.get_name() + " ");
+  }
   return invalid_input("usage").exit_code();
+}
+
+// A descriptor that is closed would be taken by the next file that is opened, and what is meant for standard output
+// would go there. A reader that goes away is an error of the write, not a signal.
+void prepare_standard_streams() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) >= 0) continue;
+    const int stand_in = open(descriptor == STDIN_FILENO ? "/dev/null" : "/dev/full", O_RDWR);
+    OCTET_CHECK(stand_in == descriptor, "descriptor {}", stand_in);
+  }
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
   if (!common.config.empty()) {
     if (const Status status = apply_config_file(common.config, app); !status.ok()) return fail(status);
   }
-  if (const Status status = init_log(common.log_level, "octet"); !status.ok()) return fail(status);
+  if (const Status status = init_log(common.log_level, process_label()); !status.ok()) return fail(status);
   const Status status = command.run();
   return status.ok() ? 0 : fail(status);
 }
@@ -88,7 +109,8 @@ int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
 }  // namespace
 
 int run_cli(int argc, char** argv) {
-  OCTET_CHECK(init_log("info", "octet").ok());
+  prepare_standard_streams();
+  OCTET_CHECK(init_log("info", process_label()).ok());
   CLI::App root{"Octet runs Mixtral-architecture language models (sparse mixture of experts).", "octet"};
   root.set_version_flag("--version", "octet " OCTET_VERSION);
   root.require_subcommand(1);
@@ -110,7 +132,10 @@ int run_cli(int argc, char** argv) {
       if (active().get_name() == command->name()) return run_command(active(), *command, common);
     }
   } catch (const CLI::Success& success) {  // --help, --version
-    return root.exit(success);
+    std::ostringstream text;
+    root.exit(success, text, text);
+    const Status status = print(text.str());
+    return status.ok() ? 0 : fail(status);
   } catch (const CLI::ParseError& error) {
     return usage_error(explain(error, root, active(), {argv + 1, argv + argc}), active());
   }

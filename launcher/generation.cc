@@ -7,25 +7,43 @@ Generation::Generation(GenerationInput input, const Tokenizer* tokenizer, OnText
   if (!input_.params.sampling.seed) input_.params.sampling.seed = draw_seed();
 }
 
-Status Generation::submit(Engine& engine, const std::vector<TokenId>& eos_ids, std::function<void()> on_done) {
-  on_done_ = std::move(on_done);
+Request Generation::request() const {
   Request request;
   request.prompt = input_.prompt;
   request.params = input_.params;
-  request.eos_ids = eos_ids;
-  TextStreamOptions text_options{input_.params.stop, {}, input_.is_chat};
-  if (!input_.is_chat) text_options.prompt = input_.prompt;
-  if (tokenizer_ == nullptr && !input_.params.stop.empty()) return invalid_input("stop: the model has no tokenizer");
+  request.eos_ids = input_.eos_ids;
+  return request;
+}
+
+Result<std::vector<TextStream>> Generation::make_streams() const {
+  std::vector<TextStream> streams;
+  if (tokenizer_ == nullptr) {
+    if (!input_.params.stop.empty()) return invalid_input("stop: the model has no tokenizer");
+    return streams;
+  }
+  TextStreamOptions options{input_.params.stop, {}, input_.is_chat};
+  if (!input_.is_chat) options.prompt = input_.prompt;
+  for (int64_t i = 0; i < input_.params.num_samples; ++i) {
+    OCTET_ASSIGN_OR_RETURN(TextStream stream, TextStream::create(*tokenizer_, options));
+    streams.push_back(std::move(stream));
+  }
+  return streams;
+}
+
+Status Generation::validate(const RequestBounds& bounds) const {
+  OCTET_RETURN_IF_ERROR(validate_request(request(), bounds));
+  return make_streams().status();
+}
+
+Status Generation::submit(Engine& engine, std::function<void()> on_done) {
+  OCTET_ASSIGN_OR_RETURN(streams_, make_streams());
+  on_done_ = std::move(on_done);
   submitted_ = first_token_ = last_token_ = Clock::now();
   RequestCallbacks callbacks;
   callbacks.on_token = [this](const TokenEvent& event) { return on_token(event); };
   callbacks.on_finish = [this](const FinishEvent& event) { on_finish(event); };
-  OCTET_ASSIGN_OR_RETURN([[maybe_unused]] const RequestId id, engine.submit(std::move(request), std::move(callbacks)));
+  OCTET_ASSIGN_OR_RETURN(id_, engine.submit(request(), std::move(callbacks)));
   outputs_.resize(static_cast<size_t>(input_.params.num_samples));
-  for (size_t i = 0; tokenizer_ != nullptr && i < outputs_.size(); ++i) {
-    OCTET_ASSIGN_OR_RETURN(TextStream stream, TextStream::create(*tokenizer_, text_options));
-    streams_.push_back(std::move(stream));
-  }
   return ok_status();
 }
 

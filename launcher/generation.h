@@ -18,6 +18,7 @@ namespace octet {
 struct GenerationInput {
   std::vector<TokenId> prompt;
   GenerationParams params;
+  std::vector<TokenId> eos_ids;
   bool is_chat = false;  // the output is an answer of its own, not the prompt's continuation
 };
 
@@ -47,9 +48,13 @@ class Generation {
   // tokenizer: null leaves text out. An unset seed is drawn.
   Generation(GenerationInput input, const Tokenizer* tokenizer, OnText on_text = {});
 
-  // kInvalidInput as Engine::submit and TextStream::create say.
-  Status submit(Engine& engine, const std::vector<TokenId>& eos_ids, std::function<void()> on_done = {});
+  // What submit() would refuse, told before there is an engine.
+  Status validate(const RequestBounds& bounds) const;
+  // kInvalidInput as Engine::submit and TextStream::create say; then on_done is not called.
+  Status submit(Engine& engine, std::function<void()> on_done = {});
 
+  // Of the request. REQUIRES: submitted.
+  RequestId id() const { return id_; }
   bool done() const { return num_finished_ == outputs_.size(); }
   const std::vector<GenerationOutput>& outputs() const { return outputs_; }
   uint64_t seed() const { return *input_.params.sampling.seed; }
@@ -64,6 +69,8 @@ class Generation {
   static double seconds(Clock::time_point from, Clock::time_point to) {
     return std::chrono::duration<double>(to - from).count();
   }
+  Request request() const;
+  Result<std::vector<TextStream>> make_streams() const;
   bool on_token(const TokenEvent& event);
   void on_finish(const FinishEvent& event);
   void release(size_t index, const std::string& text);
@@ -74,6 +81,7 @@ class Generation {
   std::function<void()> on_done_;
   std::vector<TextStream> streams_;  // of each sample; none without a tokenizer
   std::vector<GenerationOutput> outputs_;
+  RequestId id_ = 0;
   size_t num_finished_ = 0;
   int64_t num_tokens_ = 0;
   Clock::time_point submitted_, first_token_, last_token_;

@@ -1,14 +1,18 @@
-// Session: an open model, ready to run: checkpoint facts, tokenizer, device and runner.
+// Session: an open model: checkpoint facts and tokenizer, then, once loaded, device and runner. In a job of several
+// ranks every rank opens one; rank 0 runs the command, the others follow it.
 #pragma once
 
 #include <memory>
 #include <optional>
 
-#include "comm/local_comm.h"
+#include "comm/comm_world.h"
+#include "comm/watchdog.h"
 #include "kernels/backend.h"
 #include "launcher/model_flags.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/engine.h"
 #include "runtime/model/checkpoint.h"
+#include "runtime/model/distributed_runner.h"
 #include "runtime/model/mixtral.h"
 #include "runtime/model/tokenizer.h"
 
@@ -19,10 +23,25 @@ struct SessionNeeds {
   bool all_logits = false;  // logits of every row of a step, not only of one a sequence
 };
 
+// Opening reads no weights, so that everything that can be wrong with a request is known before minutes go into
+// loading.
 class Session {
  public:
-  // Opens the model that the flags name (the default one where they name none). Says on the log what was loaded.
+  // Opens the model that the flags name (the default one where they name none).
   static Result<std::unique_ptr<Session>> open(const ModelFlags& flags, const SessionNeeds& needs);
+  // Sends the followers home, whatever state the session is in.
+  ~Session();
+
+  // Whether this rank runs the command. The others call follow() and return its status.
+  bool leads() const { return world_->rank() == 0; }
+  Status follow();
+
+  // Reads the weights. Says on the log what was loaded. Call once.
+  Status load();
+
+  // What load() will make room for.
+  RequestBounds request_bounds() const;
+  EngineOptions engine_options() const;
 
   const ModelConfig& config() const { return config_; }
   const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
@@ -30,20 +49,33 @@ class Session {
   const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
   // kInvalidInput when there is none.
   Result<const Tokenizer*> require_tokenizer() const;
-  ModelRunner& runner() { return *runner_; }
+  // REQUIRES: loaded.
+  ModelRunner& runner() { return leader_ ? static_cast<ModelRunner&>(*leader_) : *runner_; }
   double load_seconds() const { return load_seconds_; }
   const std::filesystem::path& path() const { return path_; }
 
  private:
   Session() = default;
+  Status open_model(const SessionNeeds& needs);
+  Status plan_ranks();
+  Status load_shard();
+  int64_t page_bytes() const;  // of one page of the KV cache
 
   std::filesystem::path path_;
+  ModelFlags flags_;
+  std::optional<Checkpoint> checkpoint_;  // until it is loaded
+  Topology topology_;
+  MixtralOptions options_;
   ModelConfig config_;
   GenerationDefaults generation_defaults_;
   std::optional<Tokenizer> tokenizer_;
-  LocalComm comm_;
+  std::unique_ptr<CommWorld> world_;
+  std::unique_ptr<Watchdog> watchdog_;  // of a job of several ranks
+  std::unique_ptr<ModelComms> comms_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Mixtral> runner_;
+  std::unique_ptr<LeadingRunner> leader_;  // rank 0 of several
+  bool followers_wait_ = false;            // for rank 0's first word
   double load_seconds_ = 0;
 };
 

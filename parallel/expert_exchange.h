@@ -1,6 +1,9 @@
 // ExpertExchange: carries token rows to the ranks that own their experts and brings the weighted sums home.
 #pragma once
 
+#include <cstdint>
+#include <span>
+
 #include "kernels/backend.h"
 
 namespace octet {
@@ -17,8 +20,10 @@ struct Route {
 class ExpertExchange {
  public:
   virtual ~ExpertExchange() = default;
-  // Most assignments a dispatch of `rows` rows can bring to this rank.
-  virtual int64_t max_assignments(int64_t rows) const = 0;
+  // Most assignments that a dispatch can bring to this rank.
+  virtual int64_t max_assignments() const = 0;
+  // How many rows each dp group has in the dispatches that follow.
+  virtual void begin(std::span<const int64_t> rows_of_group) = 0;
   // rows F32 [rows, hidden], ids I32 [rows, top_k], weights F32 [rows, top_k]: of this rank's rows. The route is valid
   // until the next dispatch.
   virtual Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) = 0;

@@ -1,34 +1,102 @@
 #include "parallel/expert_exchange_replicated.h"
 
-namespace octet {
+#include <algorithm>
+#include <numeric>
 
-ReplicatedExpertExchange::ReplicatedExpertExchange(Backend& backend, TreeReducer& ep_reducer,
-                                                   const ReplicatedExchangeOptions& options)
-    : backend_(backend),
-      ep_reducer_(ep_reducer),
-      top_k_(options.top_k),
-      local_expert_(backend.allocate_tensor(DType::kI32, {options.num_experts})),
-      offsets_(backend.allocate_tensor(DType::kI32, {static_cast<int64_t>(options.local_experts.size()) + 1})),
-      assignment_row_(backend.allocate_tensor(DType::kI32, {options.max_rows * options.top_k})),
-      slots_(backend.allocate_tensor(DType::kI32, {options.max_rows, options.top_k})) {
-  std::vector<int32_t> local(static_cast<size_t>(options.num_experts), -1);
-  for (size_t i = 0; i < options.local_experts.size(); ++i) {
-    local[static_cast<size_t>(options.local_experts[i])] = static_cast<int32_t>(i);
+#include "parallel/expert_placement.h"
+#include "parallel/shard_plan.h"
+
+namespace octet {
+namespace {
+
+std::vector<int> dp_of_ranks(const Topology& topology, const std::vector<int>& ranks) {
+  std::vector<int> dp;
+  for (const int rank : ranks) dp.push_back(topology.dp_index(rank));
+  return dp;
+}
+
+std::vector<int> distinct(std::vector<int> ascending) {
+  ascending.erase(std::unique(ascending.begin(), ascending.end()), ascending.end());
+  return ascending;
+}
+
+// An expert that stands in several places is computed by the first of them: all see the same rows.
+std::vector<int32_t> local_indexes(const ExchangeShape& shape, int place) {
+  const auto places = places_of_experts(shape.experts_of_place, shape.num_experts);
+  std::vector<int32_t> local(static_cast<size_t>(shape.num_experts), -1);
+  int32_t index = 0;
+  for (const int32_t expert : shape.experts_of_place[static_cast<size_t>(place)]) {
+    if (places[static_cast<size_t>(expert)].front() == place) local[static_cast<size_t>(expert)] = index;
+    ++index;
   }
-  HostStream stream;
-  backend.upload(local.data(), local_expert_.view, stream);
+  return local;
+}
+
+}  // namespace
+
+ReplicatedExpertExchange::ReplicatedExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology,
+                                                   const ExchangeShape& shape)
+    : backend_(backend),
+      comms_(comms),
+      dp_of_rank_(dp_of_ranks(topology, make_rank_groups(topology, comms.world.rank()).experts)),
+      groups_here_(distinct(dp_of_rank_)),
+      my_group_(topology.dp_index(comms.world.rank())),
+      local_(backend, shape.top_k, local_indexes(shape, topology.ep_index(comms.world.rank())),
+             std::ssize(shape.experts_of_place[static_cast<size_t>(topology.ep_index(comms.world.rank()))]),
+             shape.max_rows * std::ssize(groups_here_)),
+      place_reducer_(backend, *comms.place, local_.max_assignments() * shape.hidden),
+      peer_reducer_(backend, *comms.peers, shape.max_rows * std::ssize(groups_here_) * shape.hidden),
+      share_of_(dp_of_rank_.size()) {
+  const int64_t max_rows = one_group() ? 0 : shape.max_rows * std::ssize(groups_here_);
+  rows_ = backend.allocate_tensor(DType::kF32, {max_rows, shape.hidden});
+  sums_ = backend.allocate_tensor(DType::kF32, {max_rows, shape.hidden});
+  ids_ = backend.allocate_tensor(DType::kI32, {max_rows, shape.top_k});
+  weights_ = backend.allocate_tensor(DType::kF32, {max_rows, shape.top_k});
+}
+
+// The ranks of a dp group share the work of handing its rows to the others.
+void ReplicatedExpertExchange::begin(std::span<const int64_t> rows_of_group) {
+  int64_t first_row = 0;
+  for (const int group : groups_here_) {
+    const int64_t num_rows = rows_of_group[static_cast<size_t>(group)];
+    if (group == my_group_) my_rows_ = {first_row, first_row + num_rows};
+    first_row += num_rows;
+    const int64_t num_ranks = std::count(dp_of_rank_.begin(), dp_of_rank_.end(), group);
+    int64_t index = 0;
+    for (size_t i = 0; i < dp_of_rank_.size(); ++i) {
+      if (dp_of_rank_[i] != group) continue;
+      const Range share = near_equal_part(num_rows, num_ranks, index++);
+      share_of_[i] = share.size();
+      if (static_cast<int>(i) == comms_.experts->rank()) my_share_ = share;
+    }
+  }
 }
 
 Route ReplicatedExpertExchange::dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) {
-  const TensorView assignment_row = assignment_row_.view.slice_rows(0, max_assignments(rows.rows()));
-  const ExpertGroups groups{offsets_.view, assignment_row, slots_.view.slice_rows(0, rows.rows())};
-  backend_.group_by_expert(ids, local_expert_.view, groups, stream);
-  return {rows, ids, weights, groups};
+  if (one_group()) return {rows, ids, weights, local_.group(ids, stream)};
+  const int64_t total = std::accumulate(share_of_.begin(), share_of_.end(), int64_t{0});
+  const auto gather = [&](TensorView mine, const Tensor& all) {
+    const TensorView whole = all.view.slice_rows(0, total);
+    comms_.experts->all_gather_v(mine.slice_rows(my_share_.begin, my_share_.size()), share_of_, whole, stream);
+    return whole;
+  };
+  comms_.world.progress().set_phase(Phase::kDispatch);
+  const TensorView all_rows = gather(rows, rows_);
+  comms_.world.progress().set_phase(Phase::kDispatchCounts);
+  const TensorView all_ids = gather(ids, ids_);
+  return {all_rows, all_ids, gather(weights, weights_), local_.group(all_ids, stream)};
 }
 
 void ReplicatedExpertExchange::combine(const Route& route, TensorView y, TensorView out, Stream& stream) {
-  backend_.weighted_sum(y, route.groups.slots, route.ids, route.weights, out, stream);
-  ep_reducer_.all_reduce(out, stream);
+  if (comms_.place->size() > 1) {
+    comms_.world.progress().set_phase(Phase::kExpertReduce);
+    place_reducer_.all_reduce(y.slice_rows(0, local_.num_assignments(route.groups, stream)), stream);
+  }
+  const TensorView sums = one_group() ? out : sums_.view.slice_rows(0, route.rows.rows());
+  backend_.weighted_sum(y, route.groups.slots, route.ids, route.weights, sums, stream);
+  comms_.world.progress().set_phase(Phase::kCombine);
+  peer_reducer_.all_reduce(sums, stream);
+  if (!one_group()) backend_.copy(sums.slice_rows(my_rows_.begin, my_rows_.size()), out, stream);
 }
 
 }  // namespace octet

@@ -1,37 +1,51 @@
-// The exchange of the replicated row layout: every rank of the expert group has all rows already, computes those of its
-// experts, and the weighted sums are reduced over the group.
+// The exchange of the replicated row layout: every rank of the expert group comes to hold all rows of the group's
+// sequences (its own tp group's it has already), computes those of its experts, and the weighted sums are reduced over
+// the group.
 #pragma once
 
 #include <vector>
 
 #include "parallel/expert_exchange.h"
+#include "parallel/local_experts.h"
+#include "parallel/rank_groups.h"
+#include "parallel/shard_plan.h"
 #include "parallel/tree_reduce.h"
 
 namespace octet {
 
-struct ReplicatedExchangeOptions {
+// What an exchange is built for.
+struct ExchangeShape {
   int64_t num_experts = 0;
   int64_t top_k = 0;
-  std::vector<int32_t> local_experts;  // global ids, ascending
-  int64_t max_rows = 0;
+  int64_t hidden = 0;
+  int64_t max_rows = 0;                                // of one dp group
+  std::vector<std::vector<int32_t>> experts_of_place;  // [ep]
 };
 
 class ReplicatedExpertExchange final : public ExpertExchange {
  public:
-  ReplicatedExpertExchange(Backend& backend, TreeReducer& ep_reducer, const ReplicatedExchangeOptions& options);
+  ReplicatedExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology, const ExchangeShape& shape);
 
-  int64_t max_assignments(int64_t rows) const override { return rows * top_k_; }
+  int64_t max_assignments() const override { return local_.max_assignments(); }
+  void begin(std::span<const int64_t> rows_of_group) override;
   Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) override;
   void combine(const Route& route, TensorView y, TensorView out, Stream& stream) override;
 
  private:
+  bool one_group() const { return groups_here_.size() == 1; }
+
   Backend& backend_;
-  TreeReducer& ep_reducer_;
-  int64_t top_k_;
-  Tensor local_expert_;    // I32 [num_experts]
-  Tensor offsets_;         // I32 [local experts + 1]
-  Tensor assignment_row_;  // I32 [max_rows · top_k]
-  Tensor slots_;           // I32 [max_rows, top_k]
+  ModelComms& comms_;
+  std::vector<int> dp_of_rank_;   // [ranks of the expert group]
+  std::vector<int> groups_here_;  // dp groups with ranks in the expert group, ascending
+  int my_group_;
+  LocalExperts local_;
+  TreeReducer place_reducer_;
+  TreeReducer peer_reducer_;
+  Tensor rows_, ids_, weights_, sums_;  // of all groups here, where there are several
+  std::vector<int64_t> share_of_;       // rows that each rank of the expert group hands out
+  Range my_share_;                      // of this rank's rows
+  Range my_rows_;                       // of all rows here
 };
 
 }  // namespace octet

@@ -1,29 +1,36 @@
 #include "parallel/tree_reduce.h"
 
-#include <vector>
+#include <algorithm>
 
 #include "parallel/shard_plan.h"
 
 namespace octet {
 
-TreeReducer::TreeReducer(Backend& backend, DeviceComm& comm, int64_t scratch_elements)
+TreeReducer::TreeReducer(Backend& backend, DeviceComm& comm, int64_t max_elements)
     : backend_(backend),
       comm_(comm),
-      received_(backend.allocate_tensor(DType::kF32, {comm.size() == 1 ? 0 : scratch_elements})) {}
+      received_(backend.allocate_tensor(DType::kF32, {comm.size() == 1 ? 0 : max_elements * comm.size()})),
+      rows_of_(static_cast<size_t>(comm.size())),
+      receive_rows_(static_cast<size_t>(comm.size())) {}
 
-// Every rank sums one near-equal slice of the rows, and the slices are gathered.
 void TreeReducer::all_reduce(TensorView values, Stream& stream) {
+  if (comm_.size() == 1) return;
+  for (size_t i = 0; i < rows_of_.size(); ++i) {
+    rows_of_[i] = near_equal_part(values.rows(), comm_.size(), static_cast<int64_t>(i)).size();
+  }
+  const TensorView sum = reduce_scatter(values, rows_of_, stream);
+  comm_.all_gather_v(sum, rows_of_, values, stream);
+}
+
+TensorView TreeReducer::reduce_scatter(TensorView values, std::span<const int64_t> rows_of, Stream& stream) {
   const int64_t p = comm_.size();
-  if (p == 1) return;
-  std::vector<int64_t> slice_rows;
-  for (int64_t i = 0; i < p; ++i) slice_rows.push_back(near_equal_part(values.rows(), p, i).size());
-  const int64_t mine = slice_rows[static_cast<size_t>(comm_.rank())];
-  const std::vector<int64_t> receive_rows(static_cast<size_t>(p), mine);
+  if (p == 1) return values;
+  const int64_t mine = rows_of[static_cast<size_t>(comm_.rank())];
+  std::fill(receive_rows_.begin(), receive_rows_.end(), mine);
   const TensorView contributions{received_.view.data, DType::kF32, {p * mine, values.row_elements()}};
   OCTET_CHECK(contributions.num_elements() <= received_.view.num_elements());
-  comm_.all_to_all_v(values, slice_rows, contributions, receive_rows, stream);
-  const TensorView sum = sum_in_tree(contributions, 0, p, mine, stream);
-  comm_.all_gather_v(sum, slice_rows, values, stream);
+  comm_.all_to_all_v(values, rows_of, contributions, receive_rows_, stream);
+  return sum_in_tree(contributions, 0, p, mine, stream);
 }
 
 // The sum of contributions [begin, end), left in the place of contribution `begin`.

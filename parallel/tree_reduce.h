@@ -3,6 +3,9 @@
 // node of the finer tree of partials, so the result has the same bits on any number of ranks.
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "comm/device_comm.h"
 #include "kernels/backend.h"
 
@@ -10,11 +13,14 @@ namespace octet {
 
 class TreeReducer {
  public:
-  // `scratch_elements`: the largest tensor, in fp32 elements, that will be reduced.
-  TreeReducer(Backend& backend, DeviceComm& comm, int64_t scratch_elements);
+  // max_elements: of the largest tensor, in fp32 elements, that will be reduced.
+  TreeReducer(Backend& backend, DeviceComm& comm, int64_t max_elements);
 
   // values (F32 [rows, width]) = the tree sum of every rank's values, on every rank.
   void all_reduce(TensorView values, Stream& stream);
+  // Rank i keeps rows_of[i] rows, in rank order: the tree sum of every rank's values for this rank's rows. Valid until
+  // the next call; of a group of one, `values` itself.
+  TensorView reduce_scatter(TensorView values, std::span<const int64_t> rows_of, Stream& stream);
 
  private:
   TensorView sum_in_tree(TensorView contributions, int64_t begin, int64_t end, int64_t rows, Stream& stream);
@@ -22,6 +28,8 @@ class TreeReducer {
   Backend& backend_;
   DeviceComm& comm_;
   Tensor received_;
+  std::vector<int64_t> rows_of_;       // of an all_reduce, scratch
+  std::vector<int64_t> receive_rows_;  // scratch
 };
 
 }  // namespace octet

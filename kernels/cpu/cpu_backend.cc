@@ -21,6 +21,11 @@ void CpuBackend::download(TensorView source, void* host, Stream&) {
   std::memcpy(host, source.data, static_cast<size_t>(source.num_bytes()));
 }
 
+void CpuBackend::copy(TensorView source, TensorView destination, Stream&) {
+  OCTET_CHECK(source.dtype == destination.dtype && source.num_elements() == destination.num_elements());
+  std::memcpy(destination.data, source.data, static_cast<size_t>(source.num_bytes()));
+}
+
 void CpuBackend::embed(TensorView ids, TensorView table, TensorView out, Stream&) {
   const int64_t width = out.row_elements();
   const auto convert = kernels_.convert[static_cast<size_t>(element_of(table.dtype))];

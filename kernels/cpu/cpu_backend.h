@@ -23,6 +23,7 @@ class CpuBackend final : public Backend {
   Weight prepare(const WeightSpec& spec) override;
   void upload(const void* host, TensorView destination, Stream& stream) override;
   void download(TensorView source, void* host, Stream& stream) override;
+  void copy(TensorView source, TensorView destination, Stream& stream) override;
 
   void embed(TensorView ids, TensorView table, TensorView out, Stream& stream) override;
   void gather_rows(TensorView source, TensorView row_index, TensorView out, Stream& stream) override;

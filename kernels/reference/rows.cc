@@ -14,6 +14,11 @@ void ReferenceBackend::download(TensorView source, void* host, Stream&) {
   std::memcpy(host, source.data, static_cast<size_t>(source.num_bytes()));
 }
 
+void ReferenceBackend::copy(TensorView source, TensorView destination, Stream&) {
+  OCTET_CHECK(source.dtype == destination.dtype && source.num_elements() == destination.num_elements());
+  std::memcpy(destination.data, source.data, static_cast<size_t>(source.num_bytes()));
+}
+
 void ReferenceBackend::embed(TensorView ids, TensorView table, TensorView out, Stream&) {
   const int64_t width = out.row_elements();
   for (int64_t r = 0; r < out.rows(); ++r) {

@@ -40,20 +40,24 @@ class GenerateCommand final : public Command {
   }
 
   Status run() override {
+    catch_interrupts();
+    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
+    if (!session->leads()) return session->follow();
     if (ids_option_->count() > 0) {
       OCTET_ASSIGN_OR_RETURN(ids_text_, read_input_file(ids_file_));
     } else {
       OCTET_ASSIGN_OR_RETURN(prompt_text_, read_text_input(input_));
     }
-    catch_interrupts();
-    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
     OCTET_ASSIGN_OR_RETURN(GenerationInput input, make_input(*session));
+    OCTET_RETURN_IF_ERROR(Generation(input, session->tokenizer()).validate(session->request_bounds()));
+    OCTET_RETURN_IF_ERROR(session->load());
     return generate(*session, std::move(input));
   }
 
  private:
   Result<GenerationInput> make_input(const Session& session) const {
     GenerationInput input;
+    input.eos_ids = session.config().eos_ids;
     OCTET_ASSIGN_OR_RETURN(input.params, sampling_.params(session.generation_defaults()));
     if (ids_option_->count() > 0) {
       OCTET_ASSIGN_OR_RETURN(input.prompt, parse_token_ids(ids_text_));
@@ -77,8 +81,8 @@ class GenerateCommand final : public Command {
       if (stream && output_status.ok()) output_status = print(text);
     };
     Generation generation(std::move(input), session.tokenizer(), on_text);
-    Engine engine(session.runner(), {model_.prefill_chunk, model_.max_batch});
-    OCTET_RETURN_IF_ERROR(generation.submit(engine, session.config().eos_ids));
+    Engine engine(session.runner(), session.engine_options());
+    OCTET_RETURN_IF_ERROR(generation.submit(engine));
     for (bool more = true; more && output_status.ok();) {
       if (const Status status = check_interrupted(); !status.ok()) {
         if (stream) OCTET_RETURN_IF_ERROR(print("\n"));

@@ -69,7 +69,8 @@ class InspectCommand final : public Command {
   }
 
   void declare(CLI::App& app) override {
-    app.add_option("MODEL", flags_.model, "directory of a checkpoint (default: $OCTET_MODEL, else the demo model)");
+    app.add_option("--model,MODEL", flags_.model,
+                   "directory of a checkpoint (default: $OCTET_MODEL, else the demo model)");
     app.add_option("--ranks", layout_.world, "ranks of the layout")->check(CLI::Range(1, 4096))->capture_default_str();
     app.add_option("--tp", layout_.tp, "ranks that share attention by KV heads: 1, 2, 4 or 8");
     app.add_option("--dp", layout_.dp, "replicas of attention");

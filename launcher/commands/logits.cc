@@ -37,6 +37,8 @@ class LogitsCommand final : public Command {
 
   Status run() override {
     catch_interrupts();
+    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {.all_logits = true}));
+    if (!session->leads()) return session->follow();
     std::string text;
     const bool from_ids = ids_option_->count() > 0;
     if (from_ids) {
@@ -44,7 +46,6 @@ class LogitsCommand final : public Command {
     } else {
       OCTET_ASSIGN_OR_RETURN(text, read_text_input(input_));
     }
-    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {.all_logits = true}));
     std::vector<TokenId> ids;
     if (from_ids) {
       OCTET_ASSIGN_OR_RETURN(ids, parse_token_ids(text));
@@ -66,14 +67,16 @@ class LogitsCommand final : public Command {
     request.params.max_tokens = 0;
     request.params.sampling.temperature = 0;
     request.prompt_logit_positions = positions_;
+    OCTET_RETURN_IF_ERROR(validate_request(request, session.request_bounds()));
     const TensorDeclaration declaration{"logits", DType::kF32, {std::ssize(positions_), session.config().vocab_size}};
     OCTET_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(out_, {&declaration, 1}));
+    OCTET_RETURN_IF_ERROR(session.load());
     Status written;
     RequestCallbacks callbacks;
     callbacks.on_prompt_logits = [&](int64_t, std::span<const float> logits) {
       if (written.ok()) written = writer.append(std::as_bytes(logits));
     };
-    Engine engine(session.runner(), {model_.prefill_chunk, model_.max_batch});
+    Engine engine(session.runner(), session.engine_options());
     OCTET_ASSIGN_OR_RETURN([[maybe_unused]] const RequestId id,
                            engine.submit(std::move(request), std::move(callbacks)));
     for (bool more = true; more && written.ok();) {

@@ -5,6 +5,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "runtime/base/quote.h"
+
 namespace octet {
 namespace {
 
@@ -76,7 +78,8 @@ Status read(const json& value, std::map<TokenId, double>& out) {
   for (const auto& [key, bias] : value.items()) {
     TokenId token_id = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token_id);
-    if (error != std::errc() || end != key.data() + key.size()) return invalid_input("\"{}\" is not a token id", key);
+    if (error != std::errc() || end != key.data() + key.size())
+      return invalid_input("{} is not a token id", quote(key));
     OCTET_RETURN_IF_ERROR(read(bias, out[token_id]));
   }
   return ok_status();
@@ -120,7 +123,7 @@ const std::map<std::string_view, Setter>& setters() {
 
 Status set_generation_param(std::string_view name, const json& value, GenerationParams& params) {
   const auto it = setters().find(name);
-  if (it == setters().end()) return invalid_input("unknown key \"{}\"", name);
+  if (it == setters().end()) return invalid_input("unknown key {}", quote(name));
   const Status status = it->second(value, params);
   if (!status.ok()) return invalid_input("{} {}", name, status.message());
   return ok_status();

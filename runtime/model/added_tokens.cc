@@ -130,7 +130,7 @@ Result<AddedTokenFiles> read_added_tokens(const std::filesystem::path& model_dir
   OCTET_RETURN_IF_ERROR(with_path(added_path, read_added(added, roles, &tokens)));
 
   AddedTokenFiles files;
-  files.legacy = !config.contains("legacy") || flag(config, "legacy");
+  files.legacy = config.value("legacy", json(true)) != json(false);
   for (auto& [id, token] : tokens) files.tokens.push_back(std::move(token));
   return files;
 }

@@ -20,6 +20,7 @@ void attention_layer(const StepContext& step, const AttentionWeights& weights, c
 
   const TensorView partial = scratch.delta.view.slice_rows(0, num_rows);
   backend.gemm(attended, weights.output, partial, stream);
+  step.progress.set_phase(Phase::kReduce);
   backend.add(x, step.rows.reduce(partial, stream), stream);
 }
 

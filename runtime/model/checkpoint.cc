@@ -7,7 +7,6 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/mapped_file.h"
-
 #include "runtime/model/checkpoint_files.h"
 #include "runtime/model/checkpoint_names.h"
 #include "runtime/model/generation_config.h"

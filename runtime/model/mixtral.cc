@@ -10,11 +10,6 @@
 namespace octet {
 namespace {
 
-ShardPlan plan_shard(const ModelConfig& config, const Topology& topology, int rank) {
-  return make_shard_plan(topology, rank, config.num_kv_heads, config.vocab_size, config.intermediate_size,
-                         place_experts_linear(config.num_experts, topology.ep));
-}
-
 int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
 // theta^(-2i / head_dim), rounded to fp32 at each step as the reference implementation does.
@@ -32,34 +27,67 @@ Tensor inverse_frequencies(const ModelConfig& config, Backend& backend) {
 
 }  // namespace
 
-Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, int rank, Backend& backend,
-                 const ModelGroups& groups, const MixtralOptions& options)
+Result<std::unique_ptr<Mixtral>> Mixtral::create(const Checkpoint& checkpoint, const Topology& topology,
+                                                 Backend& backend, ModelComms& comms, MixtralOptions options) {
+  const ModelConfig& config = checkpoint.config();
+  if (options.max_context == 0) options.max_context = config.max_positions;
+  if (options.experts_of_place.empty()) {
+    options.experts_of_place = place_experts_linear(config.num_experts, topology.ep);
+  }
+  OCTET_ASSIGN_OR_RETURN(RowLayoutChooser chooser,
+                         RowLayoutChooser::create(options.exchange, topology, config.num_experts,
+                                                  config.experts_per_token, config.hidden_size, sizeof(float)));
+  const ExchangeShape exchange{config.num_experts, config.experts_per_token, config.hidden_size, options.max_rows,
+                               options.experts_of_place};
+  return std::unique_ptr<Mixtral>(
+      new Mixtral(checkpoint, topology, backend, comms, std::move(options), exchange, std::move(chooser)));
+}
+
+Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend& backend, ModelComms& comms,
+                 MixtralOptions options, const ExchangeShape& exchange, RowLayoutChooser chooser)
     : config_(checkpoint.config()),
       topology_(topology),
-      rank_(rank),
       backend_(backend),
-      options_(options),
-      max_context_(options.max_context > 0 ? options.max_context : config_.max_positions),
-      shard_(plan_shard(config_, topology, rank)),
-      weights_(load_shard_weights(checkpoint, shard_, backend, options.load)),
-      kv_(backend, {config_.num_layers, options.num_pages, shard_.kv_heads.size(), config_.head_dim, options.kv_dtype}),
-      tp_reducer_(backend, groups.tp, options.max_rows * config_.hidden_size),
-      expert_reducer_(backend, groups.experts, options.max_rows * config_.hidden_size),
-      rows_(tp_reducer_),
-      exchange_(backend, expert_reducer_,
-                {config_.num_experts, config_.experts_per_token, shard_.experts, options.max_rows}),
-      workspace_(backend, config_, shard_, options.max_rows, exchange_.max_assignments(options.max_rows)),
+      comms_(comms),
+      options_(std::move(options)),
+      chooser_(std::move(chooser)),
+      shard_(make_shard_plan(topology, comms.world.rank(), config_.num_kv_heads, config_.vocab_size,
+                             config_.intermediate_size, options_.experts_of_place)),
+      weights_(load_shard_weights(checkpoint, shard_, backend, options_.load)),
+      kv_(backend,
+          {config_.num_layers, options_.num_pages, shard_.kv_heads.size(), config_.head_dim, options_.kv_dtype}),
+      tp_reducer_(backend, *comms.tp, options_.max_rows * config_.hidden_size),
+      replicated_rows_(tp_reducer_),
+      sliced_rows_(backend, *comms.tp, tp_reducer_, options_.max_rows, config_.hidden_size),
+      replicated_exchange_(backend, comms, topology, exchange),
+      all_to_all_exchange_(backend, comms, topology, exchange),
+      workspace_(backend, config_, shard_, options_.max_rows,
+                 std::max(replicated_exchange_.max_assignments(), all_to_all_exchange_.max_assignments())),
       attention_{shard_.kv_heads.size() * (config_.num_heads / config_.num_kv_heads), shard_.kv_heads.size(),
                  config_.head_dim, config_.sliding_window},
       inverse_frequency_(inverse_frequencies(config_, backend)),
-      token_ids_(backend.allocate_tensor(DType::kI32, {options.max_rows})),
-      positions_(backend.allocate_tensor(DType::kI32, {options.max_rows})),
-      page_tables_(backend.allocate_tensor(DType::kI32, {options.max_rows * pages_of(max_context_)})),
-      row_index_(backend.allocate_tensor(DType::kI32, {options.max_logit_rows})),
-      residual_(backend.allocate_tensor(DType::kF32, {options.max_rows, config_.hidden_size})),
-      selected_(backend.allocate_tensor(DType::kF32, {options.max_logit_rows, config_.hidden_size})),
-      logits_(backend.allocate_tensor(DType::kF32, {options.max_logit_rows, config_.vocab_size})),
-      host_logits_(Tensor::host(DType::kF32, {options.max_logit_rows, config_.vocab_size})) {}
+      token_ids_(backend.allocate_tensor(DType::kI32, {options_.max_rows})),
+      positions_(backend.allocate_tensor(DType::kI32, {options_.max_rows})),
+      page_tables_(backend.allocate_tensor(DType::kI32, {options_.max_rows * pages_of(options_.max_context)})),
+      row_index_(backend.allocate_tensor(DType::kI32, {options_.max_logit_rows})),
+      residual_(backend.allocate_tensor(DType::kF32, {options_.max_rows, config_.hidden_size})),
+      selected_(backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, config_.hidden_size})),
+      logits_(backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, shard_.vocabulary.size()})),
+      group_rows_(static_cast<size_t>(topology.dp)),
+      send_counts_(static_cast<size_t>(topology.world)),
+      receive_counts_(static_cast<size_t>(topology.world)) {
+  if (comms.world.rank() != 0) return;
+  const Shape all_logits{topology.dp * options_.max_logit_rows, config_.vocab_size};
+  host_logits_ = Tensor::host(DType::kF32, all_logits);
+  if (topology.world > 1) gathered_logits_ = backend.allocate_tensor(DType::kF32, {all_logits.num_elements(), 1});
+}
+
+Mixtral::Strategy Mixtral::choose_strategy(const StepPlan& plan) {
+  for (size_t g = 0; g < plan.groups.size(); ++g) group_rows_[g] = plan.groups[g].num_rows();
+  const int64_t most = *std::max_element(group_rows_.begin(), group_rows_.end());
+  if (chooser_.choose(most) == RowLayoutKind::kSliced) return {&sliced_rows_, &all_to_all_exchange_};
+  return {&replicated_rows_, &replicated_exchange_};
+}
 
 PagedBatch Mixtral::upload_batch(const GroupPlan& group) {
   const int64_t num_rows = group.num_rows();
@@ -88,39 +116,95 @@ PagedBatch Mixtral::upload_batch(const GroupPlan& group) {
   return {group.sequences, positions, page_tables};
 }
 
-TensorView Mixtral::select_logit_rows(const GroupPlan& group, TensorView x) {
-  const int64_t count = static_cast<int64_t>(group.logit_rows.size());
-  const TensorView row_index = row_index_.view.slice_rows(0, count);
-  const TensorView selected = selected_.view.slice_rows(0, count);
-  backend_.upload(group.logit_rows.data(), row_index, stream_);
+TensorView Mixtral::select_logit_rows(const StepPlan& plan, const Strategy& strategy, TensorView x) {
+  for (size_t g = 0; g < plan.groups.size(); ++g) group_rows_[g] = std::ssize(plan.groups[g].logit_rows);
+  strategy.experts->begin(group_rows_);
+  const std::vector<int32_t>& wanted =
+      plan.groups[static_cast<size_t>(topology_.dp_index(comms_.world.rank()))].logit_rows;
+  const Range mine = strategy.rows->select(wanted);
+  host_index_.assign(wanted.begin() + mine.begin, wanted.begin() + mine.end);
+  for (int32_t& row : host_index_) row -= static_cast<int32_t>(first_row_);
+  const TensorView row_index = row_index_.view.slice_rows(0, mine.size());
+  const TensorView selected = selected_.view.slice_rows(0, mine.size());
+  backend_.upload(host_index_.data(), row_index, stream_);
   backend_.gather_rows(x, row_index, selected, stream_);
   return selected;
 }
 
-Result<StepResult> Mixtral::run(const StepPlan& plan) {
-  const GroupPlan& group = plan.groups.at(static_cast<size_t>(topology_.dp_index(rank_)));
-  OCTET_CHECK(group.num_rows() <= max_rows() && static_cast<int64_t>(group.logit_rows.size()) <= max_logit_rows());
-  const PagedBatch batch = upload_batch(group);
-  TensorView x = residual_.view.slice_rows(0, group.num_rows());
-  backend_.embed(token_ids_.view.slice_rows(0, x.rows()), weights_.embedding.view, x, stream_);
-  const TensorView rope_table = workspace_.rope_table.view.slice_rows(0, x.rows());
-  backend_.rope_table(batch.positions, inverse_frequency_.view, rope_table, stream_);
-  const StepContext step{backend_, stream_, config_, rows_, exchange_, workspace_, attention_, batch, rope_table};
+TensorView Mixtral::collect_logits(const StepPlan& plan, TensorView shard) {
+  const bool is_root = comms_.world.rank() == 0;
+  int64_t num_rows = 0;
+  for (const GroupPlan& group : plan.groups) num_rows += std::ssize(group.logit_rows);
+  const TensorView result =
+      is_root ? host_logits_.view.slice_rows(0, num_rows) : TensorView{nullptr, DType::kF32, {0, 0}};
+  if (topology_.world == 1) {
+    backend_.download(shard, result.data, stream_);
+    return result;
+  }
+  const auto shard_size = [&](int rank) {
+    const Range columns = near_equal_part(config_.vocab_size, topology_.tp, topology_.tp_index(rank));
+    return std::ssize(plan.groups[static_cast<size_t>(topology_.dp_index(rank))].logit_rows) * columns.size();
+  };
+  std::fill(send_counts_.begin(), send_counts_.end(), 0);
+  std::fill(receive_counts_.begin(), receive_counts_.end(), 0);
+  send_counts_[0] = shard.num_elements();
+  for (int rank = 0; is_root && rank < topology_.world; ++rank)
+    receive_counts_[static_cast<size_t>(rank)] = shard_size(rank);
+  const TensorView gathered{gathered_logits_.view.data, DType::kF32, {is_root ? num_rows * config_.vocab_size : 0, 1}};
+  comms_.world.progress().set_place(kNoLayer, Phase::kLogits);
+  comms_.all->all_to_all_v({shard.data, DType::kF32, {shard.num_elements(), 1}}, send_counts_, gathered,
+                           receive_counts_, stream_);
+  if (!is_root) return result;
+  scatter_columns(plan, gathered.as<float>(), result.as<float>());
+  return result;
+}
 
+// From [rank][row][column of its vocabulary] to [row][column].
+void Mixtral::scatter_columns(const StepPlan& plan, const float* gathered, float* out) const {
+  for (const GroupPlan& group : plan.groups) {
+    const int64_t num_rows = std::ssize(group.logit_rows);
+    for (int tp_index = 0; tp_index < topology_.tp; ++tp_index) {
+      const Range columns = near_equal_part(config_.vocab_size, topology_.tp, tp_index);
+      for (int64_t row = 0; row < num_rows; ++row, gathered += columns.size()) {
+        std::copy_n(gathered, columns.size(), out + row * config_.vocab_size + columns.begin);
+      }
+    }
+    out += num_rows * config_.vocab_size;
+  }
+}
+
+Result<StepResult> Mixtral::run(const StepPlan& plan) {
+  OCTET_CHECK(std::ssize(plan.groups) == topology_.dp, "{} groups", plan.groups.size());
+  const GroupPlan& group = plan.groups[static_cast<size_t>(topology_.dp_index(comms_.world.rank()))];
+  OCTET_CHECK(group.num_rows() <= max_rows() && std::ssize(group.logit_rows) <= max_logit_rows());
+  const Strategy strategy = choose_strategy(plan);
+  const PagedBatch batch = upload_batch(group);
+  const Range mine = strategy.rows->begin(group.num_rows());
+  first_row_ = mine.begin;
+  strategy.experts->begin(group_rows_);
+
+  TensorView x = residual_.view.slice_rows(0, mine.size());
+  backend_.embed(token_ids_.view.slice_rows(mine.begin, mine.size()), weights_.embedding.view, x, stream_);
+  const TensorView rope_table = workspace_.rope_table.view.slice_rows(0, group.num_rows());
+  backend_.rope_table(batch.positions, inverse_frequency_.view, rope_table, stream_);
+  const StepContext step{backend_,   stream_,    config_, *strategy.rows, *strategy.experts, comms_.world.progress(),
+                         workspace_, attention_, batch,   rope_table};
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+    comms_.world.progress().set_place(static_cast<int>(layer), Phase::kGather);
     attention_layer(step, weights_.attention[static_cast<size_t>(layer)], kv_.layer(layer), x);
     // A prompt's other rows need no more of the model than the keys and values they have just left.
-    if (layer == config_.num_layers - 1) x = select_logit_rows(group, x);
+    if (layer == config_.num_layers - 1) x = select_logit_rows(plan, strategy, x);
     moe_layer(step, weights_.moe[static_cast<size_t>(layer)], x);
   }
 
-  const TensorView logits = logits_.view.slice_rows(0, x.rows());
   backend_.rms_norm(x, weights_.final_norm.view, config_.rms_norm_eps, x, stream_);
-  backend_.gemm(x, weights_.lm_head, logits, stream_);
-  const TensorView host_logits = host_logits_.view.slice_rows(0, x.rows());
-  backend_.download(logits, host_logits.data, stream_);
+  comms_.world.progress().set_place(kNoLayer, Phase::kLogits);
+  const TensorView wanted = strategy.rows->gather(x, stream_);
+  const TensorView shard = logits_.view.slice_rows(0, wanted.rows());
+  backend_.gemm(wanted, weights_.lm_head, shard, stream_);
+  const TensorView logits = collect_logits(plan, shard);
   stream_.synchronize();
-  return StepResult{host_logits};
+  return StepResult{logits};
 }
 
 }  // namespace octet

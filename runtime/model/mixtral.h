@@ -1,13 +1,16 @@
-// Mixtral: one rank's model, a ModelRunner.
+// Mixtral: one rank's model, a ModelRunner. Its code is the same for any number of ranks.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "comm/device_comm.h"
 #include "kernels/backend.h"
+#include "parallel/expert_exchange_all_to_all.h"
 #include "parallel/expert_exchange_replicated.h"
+#include "parallel/rank_groups.h"
 #include "parallel/row_layout.h"
+#include "parallel/row_layout_choice.h"
 #include "parallel/topology.h"
 #include "runtime/model/checkpoint.h"
 #include "runtime/model/kv_store.h"
@@ -18,57 +21,69 @@
 namespace octet {
 
 struct MixtralOptions {
-  int64_t max_rows = 512;        // rows of one step
+  int64_t max_rows = 512;        // rows of one step in one dp group
   int64_t max_logit_rows = 512;  // rows among them whose logits are wanted
-  int64_t num_pages = 0;         // KV pages
+  int64_t num_pages = 0;         // KV pages of one dp group
   int64_t max_context = 0;       // longest sequence in tokens; 0: the checkpoint's
   DType kv_dtype = DType::kF32;
+  ExchangePolicy exchange = ExchangePolicy::kAuto;
+  std::vector<std::vector<int32_t>> experts_of_place;  // [ep]; empty: linear placement
   LoadOptions load;
-};
-
-// Rank `rank`'s communicators; borrowed.
-struct ModelGroups {
-  DeviceComm& tp;       // attention and the LM head
-  DeviceComm& experts;  // the ranks among which rows are exchanged
 };
 
 class Mixtral final : public ModelRunner {
  public:
-  // Loads rank `rank`'s shard. The checkpoint is not needed afterwards; backend and communicators must outlive the
-  // model.
-  Mixtral(const Checkpoint& checkpoint, const Topology& topology, int rank, Backend& backend, const ModelGroups& groups,
-          const MixtralOptions& options);
+  // Loads this rank's shard; collective over the ranks of `comms`. kInvalidInput where the options do not fit the model
+  // or the layout. The checkpoint is not needed afterwards; backend and communicators must outlive the model.
+  static Result<std::unique_ptr<Mixtral>> create(const Checkpoint& checkpoint, const Topology& topology,
+                                                 Backend& backend, ModelComms& comms, MixtralOptions options);
 
   int64_t max_rows() const override { return options_.max_rows; }
   int64_t max_logit_rows() const override { return options_.max_logit_rows; }
   int64_t num_pages() const override { return kv_.shape().num_pages; }
   int64_t num_groups() const override { return topology_.dp; }
   int64_t vocab_size() const override { return config_.vocab_size; }
-  int64_t max_context() const override { return max_context_; }
+  int64_t max_context() const override { return options_.max_context; }
+  // Collective: every rank runs the same plan. Logits come to rank 0.
   Result<StepResult> run(const StepPlan& plan) override;
 
   int64_t weight_bytes_read() const { return weights_.bytes_read; }
+  const RowLayoutChooser& row_layouts() const { return chooser_; }
 
  private:
+  // The two ways in which rows can be held and travel.
+  struct Strategy {
+    RowLayout* rows;
+    ExpertExchange* experts;
+  };
+
+  Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend& backend, ModelComms& comms,
+          MixtralOptions options, const ExchangeShape& exchange, RowLayoutChooser chooser);
+
+  Strategy choose_strategy(const StepPlan& plan);
   // Uploads the rows' ids, positions and page tables.
   PagedBatch upload_batch(const GroupPlan& group);
   // Keeps only the rows whose logits are wanted.
-  TensorView select_logit_rows(const GroupPlan& group, TensorView x);
+  TensorView select_logit_rows(const StepPlan& plan, const Strategy& strategy, TensorView x);
+  // The logits of all groups' rows on rank 0, in host memory.
+  TensorView collect_logits(const StepPlan& plan, TensorView shard);
+  void scatter_columns(const StepPlan& plan, const float* gathered, float* out) const;
 
   ModelConfig config_;
   Topology topology_;
-  int rank_;
   Backend& backend_;
+  ModelComms& comms_;
   HostStream stream_;
   MixtralOptions options_;
-  int64_t max_context_;
+  RowLayoutChooser chooser_;
   ShardPlan shard_;
   ShardWeights weights_;
   KvStore kv_;
   TreeReducer tp_reducer_;
-  TreeReducer expert_reducer_;
-  ReplicatedRows rows_;
-  ReplicatedExpertExchange exchange_;
+  ReplicatedRows replicated_rows_;
+  SlicedRows sliced_rows_;
+  ReplicatedExpertExchange replicated_exchange_;
+  AllToAllExpertExchange all_to_all_exchange_;
   Workspace workspace_;
   AttentionShape attention_;
 
@@ -79,9 +94,13 @@ class Mixtral final : public ModelRunner {
   Tensor row_index_;                 // I32 [max_logit_rows]
   Tensor residual_;                  // [max_rows, hidden]
   Tensor selected_;                  // [max_logit_rows, hidden]
-  Tensor logits_;                    // [max_logit_rows, vocab]
-  Tensor host_logits_;               // the same in host memory
+  Tensor logits_;                    // [max_logit_rows, vocabulary of this rank]
+  Tensor gathered_logits_;           // flat, every rank's logits in rank order; rank 0 of several only
+  Tensor host_logits_;               // [dp · max_logit_rows, vocab] in host memory; rank 0 only
   std::vector<int32_t> host_index_;  // staging of uploads
+  std::vector<int64_t> group_rows_;  // of the step, [dp]
+  int64_t first_row_ = 0;            // of the step's rows that this rank keeps
+  std::vector<int64_t> send_counts_, receive_counts_;  // [world]
 };
 
 }  // namespace octet

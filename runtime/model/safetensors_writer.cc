@@ -60,6 +60,7 @@ std::filesystem::path SafetensorsWriter::partial_path() const {
 }
 
 Status SafetensorsWriter::write(const void* data, size_t size) {
+  if (size == 0) return ok_status();  // an empty tensor's data may be null, which fwrite does not take
   return std::fwrite(data, 1, size, file_.get()) == size ? ok_status() : io_error(partial_path());
 }
 

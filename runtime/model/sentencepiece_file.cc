@@ -18,6 +18,7 @@ constexpr uint64_t kTrainerWhitespaceAsSuffix = 24;
 constexpr uint64_t kTrainerByteFallback = 35;
 constexpr uint64_t kNormalizerCharsMap = 2;
 constexpr uint64_t kNormalizerAddDummyPrefix = 3;
+constexpr uint64_t kNormalizerRemoveExtraWhitespaces = 4;
 constexpr uint64_t kNormalizerEscapeWhitespaces = 5;
 constexpr uint64_t kModelTypeBpe = 2;
 
@@ -110,13 +111,15 @@ Status read_trainer(std::string_view message, uint64_t* model_type, SentencePiec
   return reader.damaged() ? damaged() : ok_status();
 }
 
-Status read_normalizer(std::string_view message, SentencePieceTraits* traits) {
+// `keeps_spaces` is false at first, as sentencepiece removes extra spaces unless the model says that it does not.
+Status read_normalizer(std::string_view message, SentencePieceTraits* traits, bool* keeps_spaces) {
   MessageReader reader(message);
   for (Field field; reader.next(&field);) {
     if (field.id == kNormalizerCharsMap && !field.bytes.empty()) {
       return invalid_input("has a text normaliser; only the identity is supported");
     }
     if (field.id == kNormalizerAddDummyPrefix) traits->add_dummy_prefix = field.number != 0;
+    if (field.id == kNormalizerRemoveExtraWhitespaces) *keeps_spaces = field.number == 0;
     if (field.id == kNormalizerEscapeWhitespaces && field.number == 0) {
       return invalid_input("plain spaces in pieces (escape_whitespaces off) are not supported");
     }
@@ -128,17 +131,22 @@ Status read_normalizer(std::string_view message, SentencePieceTraits* traits) {
 
 Result<SentencePieceTraits> read_sentencepiece_traits(std::string_view model) {
   SentencePieceTraits traits;
-  SentencePieceTraits ignored;
+  bool keeps_spaces = false;
+  SentencePieceTraits denormalizer;  // of no consequence: only a character map would be
+  bool denormalizer_keeps_spaces = false;
   uint64_t model_type = 0;
   MessageReader reader(model);
   for (Field field; reader.next(&field);) {
     if (field.id == kModelPieces) OCTET_RETURN_IF_ERROR(read_piece(field.bytes));
     if (field.id == kModelTrainerSpec) OCTET_RETURN_IF_ERROR(read_trainer(field.bytes, &model_type, &traits));
-    if (field.id == kModelNormalizerSpec) OCTET_RETURN_IF_ERROR(read_normalizer(field.bytes, &traits));
-    if (field.id == kModelDenormalizerSpec) OCTET_RETURN_IF_ERROR(read_normalizer(field.bytes, &ignored));
+    if (field.id == kModelNormalizerSpec) OCTET_RETURN_IF_ERROR(read_normalizer(field.bytes, &traits, &keeps_spaces));
+    if (field.id == kModelDenormalizerSpec) {
+      OCTET_RETURN_IF_ERROR(read_normalizer(field.bytes, &denormalizer, &denormalizer_keeps_spaces));
+    }
   }
   if (reader.damaged()) return damaged();
   if (model_type != kModelTypeBpe) return invalid_input("not a sentencepiece BPE model");
+  if (!keeps_spaces) return invalid_input("removes extra spaces (remove_extra_whitespaces), which is not supported");
   return traits;
 }
 

@@ -2,6 +2,7 @@
 // the rows are, and scratch memory. Passed down, never global.
 #pragma once
 
+#include "comm/progress.h"
 #include "kernels/backend.h"
 #include "parallel/expert_exchange.h"
 #include "parallel/row_layout.h"
@@ -33,6 +34,7 @@ struct StepContext {
   const ModelConfig& config;
   RowLayout& rows;
   ExpertExchange& experts;
+  CommProgress& progress;  // told which phase of which layer is under way
   Workspace& workspace;
   AttentionShape attention;  // of this rank
   PagedBatch batch;          // the step's rows, of the whole tp group

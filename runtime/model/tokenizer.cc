@@ -10,12 +10,14 @@
 #include "runtime/model/added_tokens.h"
 #include "runtime/model/detokenizer.h"
 #include "runtime/model/sentencepiece_file.h"
+#include "runtime/model/text_cutter.h"
 #include "runtime/model/text_file.h"
 
 namespace octet {
 namespace {
 
 constexpr int64_t kMaxModelBytes = int64_t{256} << 20;
+constexpr size_t kMinPartBytes = 4096;  // of long text that is encoded part by part
 // Appended to a serialised ModelProto it is merged into it: normalizer_spec { add_dummy_prefix: false }.
 constexpr std::string_view kNoDummyPrefix("\x1A\x02\x18\x00", 4);
 
@@ -41,10 +43,11 @@ Status load(std::string_view model, sentencepiece::SentencePieceProcessor* proce
 }  // namespace
 
 struct Tokenizer::Impl {
+  // Puts no space in front of text: encode_segment does, where one is due.
   sentencepiece::SentencePieceProcessor processor;
-  // Encodes text that follows an added token; only where that differs.
-  std::unique_ptr<sentencepiece::SentencePieceProcessor> without_prefix;
   SentencePieceTraits traits;
+  TextCutter cutter;
+  bool legacy = true;         // text after an added token gets the space, too
   std::vector<Token> tokens;  // by id
   std::string unknown_surface;
   std::vector<TokenId> byte_ids;  // of the 256 byte pieces; empty without byte fallback
@@ -52,17 +55,18 @@ struct Tokenizer::Impl {
   std::map<std::string, TokenId, std::less<>> controls;
 
   static Result<std::unique_ptr<Impl>> load_model(std::string_view model);
-  Status add_tokens(AddedTokenFiles files, std::string_view model);
+  void add_tokens(AddedTokenFiles files);
   bool is_barred(TokenId id, std::span<const TokenId> excluded) const;
   void encode_segment(std::string_view text, bool after_added_token, std::span<const TokenId> excluded,
                       std::vector<TokenId>* ids) const;
+  void encode_part(std::string_view text, std::span<const TokenId> excluded, std::vector<TokenId>* ids) const;
   void append_as_bytes(std::string_view piece, std::vector<TokenId>* ids) const;
 };
 
 Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::load_model(std::string_view model) {
   auto impl = std::make_unique<Impl>();
   OCTET_ASSIGN_OR_RETURN(impl->traits, read_sentencepiece_traits(model));
-  OCTET_RETURN_IF_ERROR(load(model, &impl->processor));
+  OCTET_RETURN_IF_ERROR(load(std::string(model).append(kNoDummyPrefix), &impl->processor));
   const auto& processor = impl->processor;
   if (impl->traits.byte_fallback) impl->byte_ids.resize(256);
   for (int id = 0; id < processor.GetPieceSize(); ++id) {
@@ -70,19 +74,16 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::load_model(std::string
     const TokenKind kind = kind_of(processor, id);
     if (kind == TokenKind::kControl) impl->controls.emplace(piece, id);
     if (kind == TokenKind::kByte) impl->byte_ids.at(byte_of_piece(piece)) = id;
+    if (kind == TokenKind::kText) impl->cutter.add_piece(surface_of_piece(piece));
     impl->tokens.push_back({piece, kind});
   }
   impl->unknown_surface = processor.DecodeIds({processor.unk_id()});
   return impl;
 }
 
-// `model`: the bytes that the processor was loaded from.
-Status Tokenizer::Impl::add_tokens(AddedTokenFiles files, std::string_view model) {
+void Tokenizer::Impl::add_tokens(AddedTokenFiles files) {
   added = std::move(files.tokens);
-  if (!added.empty() && !files.legacy && traits.add_dummy_prefix) {
-    without_prefix = std::make_unique<sentencepiece::SentencePieceProcessor>();
-    OCTET_RETURN_IF_ERROR(load(std::string(model).append(kNoDummyPrefix), without_prefix.get()));
-  }
+  legacy = files.legacy;
   for (const AddedToken& token : added) {
     if (token.id >= static_cast<TokenId>(tokens.size())) tokens.resize(static_cast<size_t>(token.id) + 1);
     Token& entry = tokens[static_cast<size_t>(token.id)];
@@ -91,7 +92,6 @@ Status Tokenizer::Impl::add_tokens(AddedTokenFiles files, std::string_view model
     entry = {token.content, token.special ? TokenKind::kControl : TokenKind::kText};
     controls.insert_or_assign(token.content, token.id);
   }
-  return ok_status();
 }
 
 bool Tokenizer::Impl::is_barred(TokenId id, std::span<const TokenId> excluded) const {
@@ -99,15 +99,28 @@ bool Tokenizer::Impl::is_barred(TokenId id, std::span<const TokenId> excluded) c
          std::ranges::find(excluded, id) != excluded.end();
 }
 
-// Sentencepiece itself makes no control piece of text, but it does make user-defined pieces, which a checkpoint may
-// have declared special, and single characters that are control pieces. Such a token is spelt out in bytes.
 void Tokenizer::Impl::encode_segment(std::string_view text, bool after_added_token, std::span<const TokenId> excluded,
                                      std::vector<TokenId>* ids) const {
-  const auto& encoder = after_added_token && without_prefix != nullptr ? *without_prefix : processor;
-  std::vector<int> segment_ids;
-  const auto status = encoder.Encode(text, &segment_ids);
+  if (text.empty()) return;
+  const size_t num_first = cutter.first_part(text, kMinPartBytes);
+  const bool adds_space = traits.add_dummy_prefix && (legacy || !after_added_token);
+  encode_part(std::string(adds_space ? " " : "").append(text, 0, num_first), excluded, ids);
+  text.remove_prefix(num_first);
+  while (!text.empty()) {
+    const std::string_view part = text.substr(0, cutter.first_part(text, kMinPartBytes));
+    encode_part(part, excluded, ids);
+    text.remove_prefix(part.size());
+  }
+}
+
+// Sentencepiece itself makes no control piece of text, but it does make user-defined pieces, which a checkpoint may
+// have declared special, and single characters that are control pieces. Such a token is spelt out in bytes.
+void Tokenizer::Impl::encode_part(std::string_view text, std::span<const TokenId> excluded,
+                                  std::vector<TokenId>* ids) const {
+  std::vector<int> part_ids;
+  const auto status = processor.Encode(text, &part_ids);
   OCTET_CHECK(status.ok(), "sentencepiece: {}", status.ToString());
-  for (const TokenId id : segment_ids) {
+  for (const TokenId id : part_ids) {
     if (is_barred(id, excluded)) {
       append_as_bytes(processor.IdToPiece(id), ids);
     } else {
@@ -143,7 +156,7 @@ Result<Tokenizer> Tokenizer::open(const std::filesystem::path& path) {
   if (!impl.ok()) return invalid_input("{}: {}", file.string(), impl.status().message());
   if (is_dir) {
     OCTET_ASSIGN_OR_RETURN(AddedTokenFiles added, read_added_tokens(path));
-    OCTET_RETURN_IF_ERROR((*impl)->add_tokens(std::move(added), model));
+    (*impl)->add_tokens(std::move(added));
   }
   return Tokenizer(*std::move(impl));
 }

@@ -47,7 +47,7 @@ class Tokenizer {
   // Ids of `text`, without BOS. Text never produces a control token: "</s>" is four characters. Added tokens that are
   // not special are found in it as Hugging Face does: first of all, the text between them then encoded piece by piece.
   // NUL is a character like any other. Each byte that is not part of valid UTF-8 counts as U+FFFD. The caller limits
-  // the length; time grows as n log n, about half a second a MiB.
+  // the length; time grows as n log n at worst.
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
   // The text of the ids: control tokens vanish, bytes that never form UTF-8 become U+FFFD, and the space that encoding

@@ -100,10 +100,10 @@ Status check_group(CommWorld& world, const std::vector<int>& members, uint32_t s
     return failed("rank {} is number {} of {} in a group of {}", world.rank(), group->rank(), group->size(),
                   members.size());
   }
-  constexpr RowKind kKinds[] = {{DType::kF32, 64}, {DType::kBF16, 33}, {DType::kI8, 1}, {DType::kI32, 4096}};
+  constexpr RowKind kKinds[] = {{DType::kF32, 64}, {DType::kBF16, 33}, {DType::kI8, 1}, {DType::kI32, 1024}};
   std::mt19937 random(seed + static_cast<uint32_t>(members[0]) * 977 + static_cast<uint32_t>(members.size()));
   for (int round = 0; round < 12; ++round) {
-    const int64_t most = round == 3 ? 0 : (round % 3 == 0 ? 300 : 5);
+    const int64_t most = round == 3 ? 0 : (round % 3 == 0 ? 80 : 5);
     const auto rows = random_rows(members.size(), most, random);
     const RowKind kind = kKinds[random() % std::size(kKinds)];
     world.progress().set_place(round, Phase::kDispatch);

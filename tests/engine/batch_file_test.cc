@@ -70,7 +70,8 @@ TEST(BatchLine, WhatIsNotSetComesFromTheDefaults) {
 
 TEST(BatchLine, NamesWhatIsWrong) {
   const std::vector<std::pair<const char*, const char*>> cases = {
-      {R"({"prompt": "x", "temprature": 1})", "unknown key \"temprature\""},
+      {R"({"prompt": "x", "temprature": 1})", "unknown key 'temprature'"},
+      {R"({"prompt": "x", "two\nlines": 1})", "unknown key"},
       {R"({"prompt": "x", "ids": [1]})", "2 of"},
       {R"({"top_k": 1})", "0 of"},
       {R"({"prompt": 5})", "prompt is number"},
@@ -86,7 +87,7 @@ TEST(BatchLine, NamesWhatIsWrong) {
       {R"({"prompt": "x", "temperature": "hot"})", "temperature is string, not a number"},
       {R"({"prompt": "x", "seed": -1})", "seed"},
       {R"({"prompt": "x", "ignore_eos": 1})", "ignore_eos is number"},
-      {R"({"prompt": "x", "logit_bias": {"five": 1}})", "\"five\" is not a token id"},
+      {R"({"prompt": "x", "logit_bias": {"five": 1}})", "'five' is not a token id"},
       {R"({"prompt": "x", "logit_bias": {"5": "a"}})", "logit_bias is string"},
       {R"({"prompt": "x", "stop": [1]})", "stop is number"},
       {R"({"prompt": "x", "stop_token_ids": [5000000000]})", "5000000000 is not a token id"},

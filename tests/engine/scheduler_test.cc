@@ -130,6 +130,19 @@ TEST(Scheduler, ANewcomerGoesWhereMostPagesAreFree) {
   EXPECT_THAT(groups, ElementsAre(0, 1, 2, 1, 1));
 }
 
+TEST(Scheduler, ANewcomerLeavesRoomForTheOthersToGrow) {
+  SchedulerLimits limits = kRoomy;
+  limits.pages_per_group = 5;
+  Scheduler scheduler(limits);
+  Sequence first = make_sequence(1, 2 * kPageTokens);
+  Sequence second = make_sequence(2, 2 * kPageTokens);
+  Sequence third = make_sequence(3, 1);
+  for (Sequence* sequence : {&first, &second, &third}) scheduler.add(*sequence);
+  scheduler.next();
+  EXPECT_TRUE(second.running());
+  EXPECT_FALSE(third.running()) << "the one free page would have to be taken from it at once";
+}
+
 TEST(Scheduler, AForkWithoutRoomWaitsAndHoldsNothing) {
   SchedulerLimits limits = kRoomy;
   limits.prefill_chunk = 1000;

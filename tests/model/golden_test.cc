@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "runtime/model/safetensors.h"
 #include "tests/model/model_fixture.h"
@@ -65,19 +66,23 @@ void expect_logits_agree(const std::vector<std::vector<float>>& logits, const Go
   EXPECT_LE(difference, kTolerance);
 }
 
-class GoldenTest : public ::testing::TestWithParam<const char*> {};
+using Case = std::tuple<std::string, BackendOptions>;
 
-TEST_P(GoldenTest, LogitsAndGreedyContinuationAgreeWithTheReference) {
-  ModelOnOneRank model(golden_checkpoint(GetParam()), {}, 512);
-  for (const Golden& golden : read_golden(GetParam())) {
+class LayoutTest : public ::testing::TestWithParam<Case> {};
+
+TEST_P(LayoutTest, LogitsAndGreedyContinuationAgreeWithTheReference) {
+  const auto& [name, device] = GetParam();
+  ModelOnOneRank model(golden_checkpoint(name), device, 512);
+  for (const Golden& golden : read_golden(name)) {
     expect_logits_agree(model.logits(golden.ids, golden.positions, 512), golden);
     EXPECT_EQ(model.greedy(golden.ids, golden.greedy.size()), golden.greedy);
   }
 }
 
-TEST_P(GoldenTest, LogitsHaveTheSameBitsWhateverThePrefillChunk) {
-  ModelOnOneRank model(golden_checkpoint(GetParam()), {}, 512);
-  for (const Golden& golden : read_golden(GetParam())) {
+TEST_P(LayoutTest, LogitsHaveTheSameBitsWhateverThePrefillChunk) {
+  const auto& [name, device] = GetParam();
+  ModelOnOneRank model(golden_checkpoint(name), device, 512);
+  for (const Golden& golden : read_golden(name)) {
     const auto whole = model.logits(golden.ids, golden.positions, 512);
     for (const int64_t chunk : {1, 7, 64}) {
       EXPECT_EQ(model.logits(golden.ids, golden.positions, chunk), whole) << "chunks of " << chunk;
@@ -85,17 +90,20 @@ TEST_P(GoldenTest, LogitsHaveTheSameBitsWhateverThePrefillChunk) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, GoldenTest,
-                         ::testing::Values("plain-f32", "odd-bf16-sharded", "fused-f16", "native-bf16", "window-bf16",
-                                           "six-experts-top3-tied", "kv8-bf16", "kv6-bf16", "octet-demo"),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+std::string case_name(const ::testing::TestParamInfo<Case>& test) {
+  std::string name = std::get<0>(test.param) + "_" + device_name(std::get<1>(test.param));
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
 
-// Minutes on the reference device: run by tests/run --full.
-TEST(LongGoldenTest, LogitsAgreeOver32768Positions) {
+INSTANTIATE_TEST_SUITE_P(Goldens, LayoutTest,
+                         ::testing::Combine(::testing::Values("plain-f32", "odd-bf16-sharded", "fused-f16",
+                                                              "native-bf16", "window-bf16", "six-experts-top3-tied",
+                                                              "kv8-bf16", "kv6-bf16", "octet-demo"),
+                                            ::testing::ValuesIn(devices_here())),
+                         case_name);
+
+TEST(GoldenTest, LogitsAgreeOver32768Positions) {
   const auto goldens = read_golden("long-32k");
   ModelOnOneRank model(golden_checkpoint("long-32k"), {}, 32768);
   expect_logits_agree(model.logits(goldens[0].ids, goldens[0].positions, 512), goldens[0]);

@@ -5,11 +5,13 @@
 #include <filesystem>
 #include <memory>
 #include <numeric>
+#include <sstream>
 #include <string>
 #include <vector>
 
-#include "comm/local_comm.h"
+#include "comm/local_world.h"
 #include "kernels/backend_factory.h"
+#include "kernels/cpu/isa.h"
 #include "runtime/model/mixtral.h"
 
 namespace octet::testing {
@@ -20,6 +22,18 @@ inline std::filesystem::path demo_model() { return source_dir() / "configs/model
 // The checkpoint that a folder of golden outputs belongs to.
 inline std::filesystem::path golden_checkpoint(const std::string& name) {
   return name == "octet-demo" ? demo_model() : golden_dir() / name;
+}
+
+// Every device this machine can run: the reference, and the cpu with each of its instruction sets.
+inline std::vector<BackendOptions> devices_here() {
+  std::vector<BackendOptions> devices{{"reference", 0, ""}};
+  std::istringstream names(supported_isas());
+  for (std::string isa; std::getline(names >> std::ws, isa, ',');) devices.push_back({"cpu", 0, isa});
+  return devices;
+}
+
+inline std::string device_name(const BackendOptions& options) {
+  return options.device + (options.isa.empty() ? "" : "_" + options.isa);
 }
 
 class ModelOnOneRank {
@@ -33,7 +47,9 @@ class ModelOnOneRank {
     OCTET_CHECK(backend.ok(), "{}", backend.status().message());
     backend_ = *std::move(backend);
     options.num_pages = (max_tokens + kPageTokens - 1) / kPageTokens;
-    model_ = std::make_unique<Mixtral>(*checkpoint, Topology{}, 0, *backend_, ModelGroups{comm_, comm_}, options);
+    auto model = Mixtral::create(*checkpoint, Topology{}, *backend_, comms_, options);
+    OCTET_CHECK(model.ok(), "{}", model.status().message());
+    model_ = *std::move(model);
     pages_.resize(static_cast<size_t>(options.num_pages));
     std::iota(pages_.rbegin(), pages_.rend(), 0);  // pages out of order
   }
@@ -50,14 +66,25 @@ class ModelOnOneRank {
     for (const int64_t position : wanted) {
       if (position >= begin && position < end) group.logit_rows.push_back(static_cast<int32_t>(position - begin));
     }
-    const auto result = model_->run({0, {group}});
-    OCTET_CHECK(result.ok(), "{}", result.status().message());
-    std::vector<std::vector<float>> rows;
-    const float* logits = result->logits.as<float>();
-    for (int64_t r = 0; r < result->logits.rows(); ++r) {
-      rows.emplace_back(logits + r * model_->vocab_size(), logits + (r + 1) * model_->vocab_size());
+    return run(std::move(group));
+  }
+
+  // One step over several sequences: of sequence s, the tokens [done[s], ids[s].size()), whose last one's logits come
+  // back. Sequence s owns every s-th run of pages, so all of them together fit into the model's pages.
+  std::vector<std::vector<float>> run_batch(const std::vector<std::vector<TokenId>>& ids,
+                                            const std::vector<int64_t>& done) {
+    GroupPlan group;
+    const size_t pages_each = pages_.size() / ids.size();
+    for (size_t s = 0; s < ids.size(); ++s) {
+      const auto first = static_cast<int32_t>(group.token_ids.size());
+      group.token_ids.insert(group.token_ids.end(), ids[s].begin() + done[s], ids[s].end());
+      const auto count = static_cast<int32_t>(group.token_ids.size()) - first;
+      group.sequences.push_back({first, count, static_cast<int32_t>(done[s])});
+      const auto begin = pages_.begin() + static_cast<ptrdiff_t>(s * pages_each);
+      group.page_tables.emplace_back(begin, begin + static_cast<ptrdiff_t>(pages_each));
+      group.logit_rows.push_back(first + count - 1);
     }
-    return rows;
+    return run(std::move(group));
   }
 
   // Logits at `positions` (ascending) of a prompt run in steps of `chunk` tokens.
@@ -86,7 +113,19 @@ class ModelOnOneRank {
   }
 
  private:
-  LocalComm comm_;
+  std::vector<std::vector<float>> run(GroupPlan group) {
+    const auto result = model_->run({0, {std::move(group)}});
+    OCTET_CHECK(result.ok(), "{}", result.status().message());
+    std::vector<std::vector<float>> rows;
+    const float* logits = result->logits.as<float>();
+    for (int64_t r = 0; r < result->logits.rows(); ++r) {
+      rows.emplace_back(logits + r * model_->vocab_size(), logits + (r + 1) * model_->vocab_size());
+    }
+    return rows;
+  }
+
+  LocalWorld world_;
+  ModelComms comms_{world_, Topology{}};
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Mixtral> model_;
   std::vector<int32_t> pages_;

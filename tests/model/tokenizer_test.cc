@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sentencepiece_processor.h>
 
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -105,6 +106,26 @@ TEST(Tokenizer, EveryInvalidByteBecomesAReplacementCharacter) {
   }
 }
 
+TEST(Tokenizer, LongTextGetsTheIdsThatSentencepieceGivesTheWhole) {
+  std::mt19937 random(9);
+  const std::vector<std::string> parts = {"the ", "qz", "xj",   "0",    "7",  "  ", "\n",
+                                          "é",    "▁",  "\xFF", "日本", ".,", "Ab", "</s>"};
+  for (const auto& path : {kMixtralTokenizer, kDemoTokenizer}) {
+    const Tokenizer tokenizer = open_tokenizer(path);
+    sentencepiece::SentencePieceProcessor reference;
+    ASSERT_TRUE(reference.Load(path.string()).ok());
+    for (int i = 0; i < 20; ++i) {
+      const size_t num_parts = 2 + random() % (parts.size() - 1);
+      std::string text;
+      while (text.size() < 30000) {
+        text +=
+            random() % 4 == 0 ? std::string(1, static_cast<char>('a' + random() % 26)) : parts[random() % num_parts];
+      }
+      ASSERT_EQ(tokenizer.encode(text), reference.EncodeAsIds(text)) << path << i;
+    }
+  }
+}
+
 TEST(Tokenizer, AMegabyteWithoutASpaceIsNotQuadratic) {
   const Tokenizer tokenizer = open_tokenizer(kMixtralTokenizer);
   std::mt19937 random(3);
@@ -161,7 +182,7 @@ TEST(Tokenizer, OrdinaryAddedTokensAreFoundInText) {
 TEST(Tokenizer, TextAfterAnAddedTokenHasNoSpaceUnlessLegacy) {
   const TempDir modern_dir = fine_tune_dir(R"(, "legacy": false)");
   const Tokenizer modern = open_tokenizer(modern_dir.path());
-  const TempDir legacy_dir = fine_tune_dir(R"(, "legacy": true)");
+  const TempDir legacy_dir = fine_tune_dir(R"(, "legacy": null)");
   const Tokenizer legacy = open_tokenizer(legacy_dir.path());
   EXPECT_THAT(modern.encode("Hello<|im_start|>\n"), ElementsAre(22557, 32001, 13));
   EXPECT_THAT(legacy.encode("Hello<|im_start|>\n"), ElementsAre(22557, 32001, 28705, 13));

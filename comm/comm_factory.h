@@ -1,0 +1,17 @@
+// The one place that chooses how the ranks of a job talk to each other.
+#pragma once
+
+#include <memory>
+
+#include "comm/comm_world.h"
+#include "runtime/base/status.h"
+
+namespace octet {
+
+// Started by mpirun or srun: the job's MPI world. Otherwise one rank alone, and MPI is never started.
+Result<std::unique_ptr<CommWorld>> make_comm_world();
+
+// The number that the launcher gave this process, before any transport runs; 0 for one that runs alone.
+int launched_rank();
+
+}  // namespace octet

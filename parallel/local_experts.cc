@@ -1,0 +1,33 @@
+#include "parallel/local_experts.h"
+
+#include <algorithm>
+
+namespace octet {
+
+LocalExperts::LocalExperts(Backend& backend, int64_t top_k, const std::vector<int32_t>& local_of_expert,
+                           int64_t num_local, int64_t max_rows)
+    : backend_(backend),
+      most_choices_(std::min(top_k, num_local)),
+      local_expert_(backend.allocate_tensor(DType::kI32, {std::ssize(local_of_expert)})),
+      offsets_(backend.allocate_tensor(DType::kI32, {num_local + 1})),
+      assignment_row_(backend.allocate_tensor(DType::kI32, {max_rows * most_choices_})),
+      slots_(backend.allocate_tensor(DType::kI32, {max_rows, top_k})) {
+  HostStream stream;
+  backend.upload(local_of_expert.data(), local_expert_.view, stream);
+}
+
+ExpertGroups LocalExperts::group(TensorView ids, Stream& stream) {
+  const ExpertGroups groups{offsets_.view, assignment_row_.view.slice_rows(0, ids.rows() * most_choices_),
+                            slots_.view.slice_rows(0, ids.rows())};
+  backend_.group_by_expert(ids, local_expert_.view, groups, stream);
+  return groups;
+}
+
+int64_t LocalExperts::num_assignments(const ExpertGroups& groups, Stream& stream) {
+  int32_t count = 0;
+  backend_.download(groups.offsets.slice_rows(groups.offsets.rows() - 1, 1), &count, stream);
+  stream.synchronize();
+  return count;
+}
+
+}  // namespace octet
