@@ -106,7 +106,8 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
 Status Session::load() {
   OCTET_CHECK(checkpoint_.has_value(), "loaded twice");
   const auto start = std::chrono::steady_clock::now();
-  ProgressBar bar("loading", checkpoint_->file_bytes());
+  const int64_t total_bytes = checkpoint_->file_bytes();
+  ProgressBar bar("loading", total_bytes, human_bytes(static_cast<double>(total_bytes)));
   options_.load.progress = [&bar](int64_t bytes) { bar.update(bytes); };
   comms_ = std::make_unique<ModelComms>(world_, topology_);
   OCTET_ASSIGN_OR_RETURN(runner_, Mixtral::create(*checkpoint_, topology_, *backend_, *comms_, options_));
@@ -114,8 +115,8 @@ Status Session::load() {
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double bytes = static_cast<double>(runner_->weight_bytes_read());
   log_info("{}: read {} of {} in {:.2f} s ({}/s) on {}, KV cache of {} tokens ({})", path_.string(), human_bytes(bytes),
-           human_bytes(static_cast<double>(checkpoint_->file_bytes())), load_seconds_,
-           human_bytes(bytes / load_seconds_), backend_->name(), options_.num_pages * kPageTokens,
+           human_bytes(static_cast<double>(total_bytes)), load_seconds_, human_bytes(bytes / load_seconds_),
+           backend_->name(), options_.num_pages * kPageTokens,
            human_bytes(static_cast<double>(options_.num_pages * page_bytes())));
   checkpoint_.reset();
   return ok_status();
