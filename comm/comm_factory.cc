@@ -18,6 +18,13 @@ bool started_as_rank() {
 
 }  // namespace
 
+int launched_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (const char* rank = std::getenv(name)) return std::atoi(rank);
+  }
+  return 0;
+}
+
 Result<std::unique_ptr<CommWorld>> make_comm_world() {
   if (started_as_rank()) return make_mpi_world();
   return std::unique_ptr<CommWorld>(std::make_unique<LocalWorld>());

@@ -11,4 +11,7 @@ namespace octet {
 // Started by mpirun or srun: the job's MPI world. Otherwise one rank alone, and MPI is never started.
 Result<std::unique_ptr<CommWorld>> make_comm_world();
 
+// The number that the launcher gave this process, before any transport runs; 0 for one that runs alone.
+int launched_rank();
+
 }  // namespace octet

@@ -17,6 +17,8 @@ class Seqlock {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
+  Seqlock() { store(T{}); }
+
   void store(const T& value) {
     std::array<uint64_t, kWords> words{};
     std::memcpy(words.data(), &value, sizeof(T));

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 
+#include "comm/comm_factory.h"
 #include "launcher/command.h"
 #include "launcher/config_file.h"
 #include "launcher/nearest.h"
@@ -70,14 +71,18 @@ std::string explain(const CLI::ParseError& error, CLI::App& root, const CLI::App
   return message;
 }
 
+std::string process_label() { return launched_rank() == 0 ? "octet" : fmt::format("octet rank {}", launched_rank()); }
+
 int fail(const Status& status) {
-  log_error("{}", status.message());
+  if (launched_rank() == 0) log_error("{}", status.message());  // the ranks of a job agree on what is wrong
   return status.exit_code();
 }
 
 int usage_error(const std::string& message, const CLI::App& active) {
   const bool is_root = active.get_parent() == nullptr;
-  log_error("{} (see octet {}--help)", message, is_root ? "" : active.get_name() + " ");
+  if (launched_rank() == 0) {
+    log_error("{} (see octet {}--help)", message, is_root ? "" : active.get_name() + " ");
+  }
   return invalid_input("usage").exit_code();
 }
 
@@ -96,7 +101,7 @@ int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
   if (!common.config.empty()) {
     if (const Status status = apply_config_file(common.config, app); !status.ok()) return fail(status);
   }
-  if (const Status status = init_log(common.log_level, "octet"); !status.ok()) return fail(status);
+  if (const Status status = init_log(common.log_level, process_label()); !status.ok()) return fail(status);
   const Status status = command.run();
   return status.ok() ? 0 : fail(status);
 }
@@ -105,7 +110,7 @@ int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
 
 int run_cli(int argc, char** argv) {
   prepare_standard_streams();
-  OCTET_CHECK(init_log("info", "octet").ok());
+  OCTET_CHECK(init_log("info", process_label()).ok());
   CLI::App root{"Octet runs Mixtral-architecture language models (sparse mixture of experts).", "octet"};
   root.set_version_flag("--version", "octet " OCTET_VERSION);
   root.require_subcommand(1);

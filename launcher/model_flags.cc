@@ -12,6 +12,33 @@ void declare_model_path(CLI::App& app, ModelFlags& flags) {
       ->type_name("DIR");
 }
 
+namespace {
+
+void declare_rank_flags(CLI::App& app, ModelFlags& flags) {
+  const auto group = [&app](CLI::Option* option) { return option->group("Many ranks (under mpirun or octet run)"); };
+  group(app.add_option("--tp", flags.tp, "ranks that share attention by KV heads: 1, 2, 4 or 8"))->type_name("N");
+  group(app.add_option("--dp", flags.dp, "replicas of attention, each with its own sequences"))->type_name("N");
+  group(app.add_option("--ep", flags.ep, "places that experts are dealt to"))->type_name("N");
+  group(app.add_option("--etp", flags.etp, "ranks that share the experts of a place: 1, 2, 4 or 8"))->type_name("N");
+  group(app.add_option("--exchange", flags.exchange, "how rows reach their experts: auto, all-to-all, replicated"))
+      ->check(CLI::IsMember({"auto", "all-to-all", "replicated"}))
+      ->capture_default_str();
+  group(app.add_option("--placement", flags.placement, "experts of each place: linear, round-robin, or a TOML file"))
+      ->capture_default_str();
+  group(app.add_flag("--explain", flags.explain,
+                     "say which layout, placement and exchange are used, and what they cost"));
+  group(app.add_option("--heartbeat-limit", flags.heartbeat_limit, "end the job when a rank is silent for so long"))
+      ->check(CLI::Range(1.0, 1e6))
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  group(app.add_option("--collective-limit", flags.collective_limit, "end the job when a collective takes so long"))
+      ->check(CLI::Range(1.0, 1e6))
+      ->type_name("SECONDS")
+      ->capture_default_str();
+}
+
+}  // namespace
+
 void declare_model_flags(CLI::App& app, ModelFlags& flags) {
   declare_model_path(app, flags);
   const auto group = [&app](CLI::Option* option) { return option->group("Running the model"); };
@@ -47,6 +74,7 @@ void declare_model_flags(CLI::App& app, ModelFlags& flags) {
       ->type_name("N");
   group(
       app.add_flag("--check-weights", flags.check_weights, "refuse weights that are NaN or infinite (reads them all)"));
+  declare_rank_flags(app, flags);
 }
 
 }  // namespace octet

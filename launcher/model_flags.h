@@ -19,6 +19,13 @@ struct ModelFlags {
   int64_t max_batch = 32;
   int64_t max_context = 0;  // tokens; 0: what the checkpoint says
   bool check_weights = false;
+
+  int tp = 0, dp = 0, ep = 0, etp = 0;  // 0: the default of the number of ranks
+  std::string exchange = "auto";
+  std::string placement = "linear";
+  bool explain = false;
+  double heartbeat_limit = 10;    // seconds
+  double collective_limit = 120;  // seconds
 };
 
 // --model alone, for commands that only read a checkpoint.

@@ -4,12 +4,20 @@
 #include <chrono>
 #include <fstream>
 
+#include "comm/agreement.h"
+#include "comm/comm_factory.h"
 #include "kernels/backend_factory.h"
+#include "launcher/explain.h"
+#include "launcher/fingerprint.h"
+#include "launcher/interrupt.h"
 #include "launcher/output.h"
 #include "launcher/paths.h"
+#include "parallel/expert_placement.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
+#include "runtime/base/thread_pool.h"
 #include "runtime/model/check_weights.h"
+#include "runtime/model/text_file.h"
 
 namespace octet {
 namespace {
@@ -67,6 +75,24 @@ Result<std::optional<Tokenizer>> open_tokenizer_if_any(const std::filesystem::pa
   return std::optional<Tokenizer>(std::move(tokenizer));
 }
 
+ExchangePolicy exchange_policy(const std::string& name) {
+  if (name == "all-to-all") return ExchangePolicy::kAllToAll;
+  return name == "replicated" ? ExchangePolicy::kReplicated : ExchangePolicy::kAuto;
+}
+
+Result<std::vector<std::vector<int32_t>>> read_placement(const std::string& placement, int64_t num_experts,
+                                                         int num_places) {
+  if (placement == "linear") return place_experts_linear(num_experts, num_places);
+  if (placement == "round-robin") return place_experts_round_robin(num_experts, num_places);
+  OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(placement, 1 << 20));
+  auto places = parse_placement(text, num_experts, num_places);
+  if (!places.ok()) return invalid_input("{}: {}", placement, places.status().message());
+  return places;
+}
+
+// Whether all ranks are fine; of a rank alone, whether it is.
+Status agree_if_many(CommWorld& world, const Status& mine) { return world.size() == 1 ? mine : agree(world, mine); }
+
 }  // namespace
 
 std::filesystem::path model_path(const ModelFlags& flags) {
@@ -82,35 +108,107 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
   auto session = std::unique_ptr<Session>(new Session);
   session->path_ = model_path(flags);
   session->flags_ = flags;
-  OCTET_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(session->path_));
-  if (flags.check_weights) OCTET_RETURN_IF_ERROR(check_finite(checkpoint));
-  OCTET_ASSIGN_OR_RETURN(session->tokenizer_, open_tokenizer_if_any(session->path_));
-  session->config_ = checkpoint.config();
-  session->generation_defaults_ = checkpoint.generation_defaults();
-  session->checkpoint_ = std::move(checkpoint);
-  ModelConfig& config = session->config_;
-  OCTET_ASSIGN_OR_RETURN(config.max_positions, choose_context(flags, config));
-  OCTET_ASSIGN_OR_RETURN(session->backend_, make_backend({flags.device, flags.threads, flags.isa}));
-  OCTET_ASSIGN_OR_RETURN(session->topology_, make_topology({}, {config.num_kv_heads, config.num_experts}));
-
-  MixtralOptions& options = session->options_;
-  options.max_rows = std::max(flags.prefill_chunk, flags.max_batch);
-  options.max_logit_rows = needs.all_logits ? options.max_rows : flags.max_batch;
-  options.kv_dtype = kv_dtype(flags.kv_dtype);
-  options.max_context = config.max_positions;
-  options.load.dtype = kept_dtype(flags.weights);
-  OCTET_ASSIGN_OR_RETURN(options.num_pages, choose_pages(flags, config.max_positions, session->page_bytes()));
+  OCTET_ASSIGN_OR_RETURN(session->world_, make_comm_world());
+  OCTET_RETURN_IF_ERROR(agree_if_many(*session->world_, session->open_model(needs)));
+  if (session->world_->size() > 1) OCTET_RETURN_IF_ERROR(session->plan_ranks());
   return session;
+}
+
+Status Session::open_model(const SessionNeeds& needs) {
+  OCTET_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(path_));
+  if (flags_.check_weights) OCTET_RETURN_IF_ERROR(check_finite(checkpoint));
+  OCTET_ASSIGN_OR_RETURN(tokenizer_, open_tokenizer_if_any(path_));
+  config_ = checkpoint.config();
+  generation_defaults_ = checkpoint.generation_defaults();
+  checkpoint_ = std::move(checkpoint);
+  OCTET_ASSIGN_OR_RETURN(config_.max_positions, choose_context(flags_, config_));
+  const int threads = flags_.threads > 0 ? flags_.threads : std::max(1, num_available_cpus() / world_->local_size());
+  OCTET_ASSIGN_OR_RETURN(backend_, make_backend({flags_.device, threads, flags_.isa}));
+  const LayoutRequest layout{world_->size(), flags_.tp, flags_.dp, flags_.ep, flags_.etp};
+  OCTET_ASSIGN_OR_RETURN(topology_, make_topology(layout, {config_.num_kv_heads, config_.num_experts}));
+
+  options_.max_rows = std::max(flags_.prefill_chunk, flags_.max_batch);
+  options_.max_logit_rows = needs.all_logits ? options_.max_rows : flags_.max_batch;
+  options_.kv_dtype = kv_dtype(flags_.kv_dtype);
+  options_.max_context = config_.max_positions;
+  options_.load.dtype = kept_dtype(flags_.weights);
+  options_.exchange = exchange_policy(flags_.exchange);
+  OCTET_ASSIGN_OR_RETURN(options_.experts_of_place,
+                         read_placement(flags_.placement, config_.num_experts, topology_.ep));
+  OCTET_ASSIGN_OR_RETURN(options_.num_pages, choose_pages(flags_, config_.max_positions, page_bytes()));
+  return ok_status();
+}
+
+// What the ranks of a job must have alike, and the watch over them.
+Status Session::plan_ranks() {
+  const auto hashes = fingerprint(flags_, path_);
+  OCTET_RETURN_IF_ERROR(agree(*world_, hashes.status()));
+  OCTET_RETURN_IF_ERROR(check_same(*world_, *hashes));
+  // Ranks of one host share its free memory; the poorest decides how many pages all have.
+  const int64_t share = flags_.kv_cache > 0 ? options_.num_pages : options_.num_pages / world_->local_size();
+  for (const auto& bytes : world_->host().all_gather(std::as_bytes(std::span(&share, 1)))) {
+    int64_t pages = 0;
+    std::memcpy(&pages, bytes.data(), sizeof(pages));
+    options_.num_pages = std::max<int64_t>(1, std::min(options_.num_pages, pages));
+  }
+  const auto milliseconds = [](double seconds) {
+    return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+  };
+  WatchdogOptions watch;
+  watch.limits = {milliseconds(flags_.heartbeat_limit), milliseconds(flags_.collective_limit)};
+  watch.interval = std::min(watch.interval, watch.limits.silence / 4);
+  OCTET_ASSIGN_OR_RETURN(watchdog_, Watchdog::start(*world_, std::move(watch)));
+  followers_wait_ = true;
+  return ok_status();
+}
+
+// Rank 0's first word to its followers: load, or go home.
+Session::~Session() {
+  if (watchdog_ == nullptr || !leads()) return;
+  if (!check_interrupted().ok()) watchdog_->end_job(check_interrupted());
+  leader_.reset();
+  if (followers_wait_) {
+    std::vector<std::byte> go_home;
+    world_->host().broadcast(go_home, /*root=*/0);
+  }
+}
+
+Status Session::follow() {
+  std::vector<std::byte> first_word;
+  world_->progress().set_idle(true);
+  world_->host().broadcast(first_word, /*root=*/0);
+  if (first_word.empty()) return ok_status();
+  OCTET_RETURN_IF_ERROR(load_shard());
+  const Status status = octet::follow(*world_, *runner_);
+  if (!status.ok()) watchdog_->end_job(status);
+  return ok_status();
 }
 
 Status Session::load() {
   OCTET_CHECK(checkpoint_.has_value(), "loaded twice");
+  if (world_->size() > 1) {
+    std::vector<std::byte> load_now(1);
+    world_->host().broadcast(load_now, /*root=*/0);
+    followers_wait_ = false;
+  }
+  OCTET_RETURN_IF_ERROR(load_shard());
+  if (world_->size() > 1) leader_ = std::make_unique<LeadingRunner>(*world_, *runner_);
+  return ok_status();
+}
+
+Status Session::load_shard() {
   const auto start = std::chrono::steady_clock::now();
+  const bool shows_progress = world_->rank() == 0;
   const int64_t total_bytes = checkpoint_->file_bytes();
-  ProgressBar bar("loading", total_bytes, human_bytes(static_cast<double>(total_bytes)));
-  options_.load.progress = [&bar](int64_t bytes) { bar.update(bytes); };
-  comms_ = std::make_unique<ModelComms>(world_, topology_);
-  OCTET_ASSIGN_OR_RETURN(runner_, Mixtral::create(*checkpoint_, topology_, *backend_, *comms_, options_));
+  ProgressBar bar("loading", shows_progress ? total_bytes : 0, human_bytes(static_cast<double>(total_bytes)));
+  options_.load.progress = [&](int64_t bytes) {
+    bar.update(bytes);
+    world_->progress().tick();
+  };
+  comms_ = std::make_unique<ModelComms>(*world_, topology_);
+  auto runner = Mixtral::create(*checkpoint_, topology_, *backend_, *comms_, options_);
+  OCTET_RETURN_IF_ERROR(agree_if_many(*world_, runner.status()));
+  runner_ = *std::move(runner);
   options_.load.progress = nullptr;
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double bytes = static_cast<double>(runner_->weight_bytes_read());
@@ -118,12 +216,14 @@ Status Session::load() {
            human_bytes(static_cast<double>(total_bytes)), load_seconds_, human_bytes(bytes / load_seconds_),
            backend_->name(), options_.num_pages * kPageTokens,
            human_bytes(static_cast<double>(options_.num_pages * page_bytes())));
+  if (flags_.explain && leads()) log_info("{}", explain_layout(config_, topology_, options_, runner_->row_layouts()));
   checkpoint_.reset();
   return ok_status();
 }
 
 int64_t Session::page_bytes() const {
-  return KvStoreShape{config_.num_layers, 1, config_.num_kv_heads, config_.head_dim, options_.kv_dtype}.page_bytes();
+  return KvStoreShape{config_.num_layers, 1, config_.num_kv_heads / topology_.tp, config_.head_dim, options_.kv_dtype}
+      .page_bytes();
 }
 
 EngineOptions Session::engine_options() const {

@@ -1,15 +1,18 @@
-// Session: an open model: checkpoint facts and tokenizer, then, once loaded, device and runner.
+// Session: an open model: checkpoint facts and tokenizer, then, once loaded, device and runner. In a job of several
+// ranks every rank opens one; rank 0 runs the command, the others follow it.
 #pragma once
 
 #include <memory>
 #include <optional>
 
-#include "comm/local_world.h"
+#include "comm/comm_world.h"
+#include "comm/watchdog.h"
 #include "kernels/backend.h"
 #include "launcher/model_flags.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/engine.h"
 #include "runtime/model/checkpoint.h"
+#include "runtime/model/distributed_runner.h"
 #include "runtime/model/mixtral.h"
 #include "runtime/model/tokenizer.h"
 
@@ -26,6 +29,13 @@ class Session {
  public:
   // Opens the model that the flags name (the default one where they name none).
   static Result<std::unique_ptr<Session>> open(const ModelFlags& flags, const SessionNeeds& needs);
+  // Sends the followers home, whatever state the session is in.
+  ~Session();
+
+  // Whether this rank runs the command. The others call follow() and return its status.
+  bool leads() const { return world_->rank() == 0; }
+  Status follow();
+
   // Reads the weights. Says on the log what was loaded. Call once.
   Status load();
 
@@ -40,12 +50,15 @@ class Session {
   // kInvalidInput when there is none.
   Result<const Tokenizer*> require_tokenizer() const;
   // REQUIRES: loaded.
-  ModelRunner& runner() { return *runner_; }
+  ModelRunner& runner() { return leader_ ? static_cast<ModelRunner&>(*leader_) : *runner_; }
   double load_seconds() const { return load_seconds_; }
   const std::filesystem::path& path() const { return path_; }
 
  private:
   Session() = default;
+  Status open_model(const SessionNeeds& needs);
+  Status plan_ranks();
+  Status load_shard();
   int64_t page_bytes() const;  // of one page of the KV cache
 
   std::filesystem::path path_;
@@ -56,10 +69,13 @@ class Session {
   ModelConfig config_;
   GenerationDefaults generation_defaults_;
   std::optional<Tokenizer> tokenizer_;
-  LocalWorld world_;
+  std::unique_ptr<CommWorld> world_;
+  std::unique_ptr<Watchdog> watchdog_;  // of a job of several ranks
   std::unique_ptr<ModelComms> comms_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Mixtral> runner_;
+  std::unique_ptr<LeadingRunner> leader_;  // rank 0 of several
+  bool followers_wait_ = false;            // for rank 0's first word
   double load_seconds_ = 0;
 };
 

@@ -4,19 +4,18 @@
 #include <bit>
 #include <numeric>
 
+#include "parallel/expert_placement.h"
 #include "parallel/shard_plan.h"
 
 namespace octet {
 namespace {
 
-std::vector<std::vector<int>> places_of_experts(const ExchangeShape& shape) {
-  std::vector<std::vector<int>> places(static_cast<size_t>(shape.num_experts));
-  for (size_t place = 0; place < shape.experts_of_place.size(); ++place) {
-    for (const int32_t expert : shape.experts_of_place[place]) {
-      places[static_cast<size_t>(expert)].push_back(static_cast<int>(place));
-    }
-  }
-  return places;
+std::vector<int32_t> local_indexes(const ExchangeShape& shape, int place) {
+  std::vector<int32_t> local(static_cast<size_t>(shape.num_experts), -1);
+  int32_t next = 0;
+  for (const int32_t expert : shape.experts_of_place[static_cast<size_t>(place)])
+    local[static_cast<size_t>(expert)] = next++;
+  return local;
 }
 
 int64_t sum(const std::vector<int64_t>& counts) { return std::accumulate(counts.begin(), counts.end(), int64_t{0}); }
@@ -37,10 +36,11 @@ AllToAllExpertExchange::AllToAllExpertExchange(Backend& backend, ModelComms& com
       top_k_(shape.top_k),
       hidden_(shape.hidden),
       sums_travel_(shape.top_k <= 2),
-      places_of_(places_of_experts(shape)),
+      places_of_(places_of_experts(shape.experts_of_place, shape.num_experts)),
       my_place_(topology.ep_index(comms.world.rank())),
-      local_(backend, shape.num_experts, shape.top_k, shape.experts_of_place[static_cast<size_t>(my_place_)],
-             num_ranks_ * (near_equal_part(shape.max_rows, topology.tp, topology.tp - 1).size())),
+      local_(backend, shape.top_k, local_indexes(shape, my_place_),
+             std::ssize(shape.experts_of_place[static_cast<size_t>(my_place_)]),
+             num_ranks_ * near_equal_part(shape.max_rows, topology.tp, topology.tp - 1).size()),
       place_reducer_(backend, *comms.place, local_.max_assignments() * shape.hidden),
       send_rows_(static_cast<size_t>(num_ranks_)),
       receive_rows_(static_cast<size_t>(num_ranks_)),

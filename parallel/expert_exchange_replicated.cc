@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "parallel/expert_placement.h"
 #include "parallel/shard_plan.h"
 
 namespace octet {
@@ -19,6 +20,18 @@ std::vector<int> distinct(std::vector<int> ascending) {
   return ascending;
 }
 
+// An expert that stands in several places is computed by the first of them: all see the same rows.
+std::vector<int32_t> local_indexes(const ExchangeShape& shape, int place) {
+  const auto places = places_of_experts(shape.experts_of_place, shape.num_experts);
+  std::vector<int32_t> local(static_cast<size_t>(shape.num_experts), -1);
+  int32_t index = 0;
+  for (const int32_t expert : shape.experts_of_place[static_cast<size_t>(place)]) {
+    if (places[static_cast<size_t>(expert)].front() == place) local[static_cast<size_t>(expert)] = index;
+    ++index;
+  }
+  return local;
+}
+
 }  // namespace
 
 ReplicatedExpertExchange::ReplicatedExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology,
@@ -28,8 +41,8 @@ ReplicatedExpertExchange::ReplicatedExpertExchange(Backend& backend, ModelComms&
       dp_of_rank_(dp_of_ranks(topology, make_rank_groups(topology, comms.world.rank()).experts)),
       groups_here_(distinct(dp_of_rank_)),
       my_group_(topology.dp_index(comms.world.rank())),
-      local_(backend, shape.num_experts, shape.top_k,
-             shape.experts_of_place[static_cast<size_t>(topology.ep_index(comms.world.rank()))],
+      local_(backend, shape.top_k, local_indexes(shape, topology.ep_index(comms.world.rank())),
+             std::ssize(shape.experts_of_place[static_cast<size_t>(topology.ep_index(comms.world.rank()))]),
              shape.max_rows * std::ssize(groups_here_)),
       place_reducer_(backend, *comms.place, local_.max_assignments() * shape.hidden),
       peer_reducer_(backend, *comms.peers, shape.max_rows * std::ssize(groups_here_) * shape.hidden),

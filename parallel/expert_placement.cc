@@ -24,6 +24,17 @@ std::vector<std::vector<int32_t>> place_experts_round_robin(int64_t num_experts,
   return places;
 }
 
+std::vector<std::vector<int>> places_of_experts(const std::vector<std::vector<int32_t>>& experts_of_place,
+                                                int64_t num_experts) {
+  std::vector<std::vector<int>> places(static_cast<size_t>(num_experts));
+  for (size_t place = 0; place < experts_of_place.size(); ++place) {
+    for (const int32_t expert : experts_of_place[place]) {
+      places[static_cast<size_t>(expert)].push_back(static_cast<int>(place));
+    }
+  }
+  return places;
+}
+
 Result<std::vector<std::vector<int32_t>>> parse_placement(std::string_view text, int64_t num_experts, int num_places) {
   toml::table table;
   try {

@@ -4,18 +4,16 @@
 
 namespace octet {
 
-LocalExperts::LocalExperts(Backend& backend, int64_t num_experts, int64_t top_k, const std::vector<int32_t>& experts,
-                           int64_t max_rows)
+LocalExperts::LocalExperts(Backend& backend, int64_t top_k, const std::vector<int32_t>& local_of_expert,
+                           int64_t num_local, int64_t max_rows)
     : backend_(backend),
-      most_choices_(std::min(top_k, std::ssize(experts))),
-      local_expert_(backend.allocate_tensor(DType::kI32, {num_experts})),
-      offsets_(backend.allocate_tensor(DType::kI32, {std::ssize(experts) + 1})),
+      most_choices_(std::min(top_k, num_local)),
+      local_expert_(backend.allocate_tensor(DType::kI32, {std::ssize(local_of_expert)})),
+      offsets_(backend.allocate_tensor(DType::kI32, {num_local + 1})),
       assignment_row_(backend.allocate_tensor(DType::kI32, {max_rows * most_choices_})),
       slots_(backend.allocate_tensor(DType::kI32, {max_rows, top_k})) {
-  std::vector<int32_t> local(static_cast<size_t>(num_experts), -1);
-  for (size_t i = 0; i < experts.size(); ++i) local[static_cast<size_t>(experts[i])] = static_cast<int32_t>(i);
   HostStream stream;
-  backend.upload(local.data(), local_expert_.view, stream);
+  backend.upload(local_of_expert.data(), local_expert_.view, stream);
 }
 
 ExpertGroups LocalExperts::group(TensorView ids, Stream& stream) {

@@ -10,8 +10,9 @@ namespace octet {
 
 class LocalExperts {
  public:
-  // experts: global ids of the experts here, ascending. At most max_rows rows with top_k choices each.
-  LocalExperts(Backend& backend, int64_t num_experts, int64_t top_k, const std::vector<int32_t>& experts,
+  // local_of_expert: of each expert its index among the experts here, -1 where it is not here or left to another place.
+  // At most max_rows rows with top_k choices each.
+  LocalExperts(Backend& backend, int64_t top_k, const std::vector<int32_t>& local_of_expert, int64_t num_local,
                int64_t max_rows);
 
   int64_t max_assignments() const { return assignment_row_.view.rows(); }

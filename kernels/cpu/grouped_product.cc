@@ -28,6 +28,8 @@ constexpr int64_t kTasksPerThread = 8;
 constexpr int64_t kBatchFloats = 8 << 20;
 // Rows are packed in pieces of that many inputs, one task each.
 constexpr int64_t kPackDepth = 2048;
+// Fewer floats are packed by the caller alone: sooner than another thread wakes.
+constexpr int64_t kParallelPackFloats = 32 << 10;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -138,7 +140,12 @@ void GroupedProduct::pack_tiles(const GroupedCall& call, const RowBlock& first, 
       }
     }
   };
-  pool_.parallel_for(floats == 0 ? 0 : (end_tile - first.first_tile) * pieces, pack);
+  const int64_t num_tasks = floats == 0 ? 0 : (end_tile - first.first_tile) * pieces;
+  if (floats < kParallelPackFloats) {
+    for (int64_t task = 0; task < num_tasks; ++task) pack(task, 0);
+  } else {
+    pool_.parallel_for(num_tasks, pack);
+  }
   for (int64_t t = first.first_tile; t < end_tile; ++t) {
     RowTile& tile = tiles_[static_cast<size_t>(t)];
     tile.a = tile.packed_offset < 0 ? x_row(call, tile.first_row) : packed + tile.packed_offset;

@@ -24,6 +24,8 @@ std::string supported_isas() {
   return names.empty() ? "none of avx2, avx512" : names;
 }
 
+bool has_vnni() { return find_isa("avx512").ok() && __builtin_cpu_supports("avx512vnni"); }
+
 Result<Isa> find_isa(std::string_view name) {
   Isa best;
   for (const Isa& isa : isa_table()) {

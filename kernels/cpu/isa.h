@@ -22,4 +22,7 @@ Result<Isa> find_isa(std::string_view name);
 // The names of the instruction sets that this machine supports, worst first, as "avx2, avx512".
 std::string supported_isas();
 
+// Whether this machine has 512-bit integer dot products.
+bool has_vnni();
+
 }  // namespace octet

@@ -71,7 +71,7 @@ constexpr int kTileRows = 14;
 constexpr int kPanelVectors = 2;
 // Packed column blocks that a tile keeps in flight, so that enough independent chains hide the latency of a
 // multiply-add, and the pairs of vectors of each.
-constexpr int blocks_in_flight(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+constexpr int blocks_in_flight(int rows) { return rows <= 3 ? 2 : 1; }
 constexpr int pairs_in_flight(int) { return 1; }
 
 }  // namespace

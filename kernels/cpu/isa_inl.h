@@ -1,9 +1,12 @@
 // Fills the kernel table of the translation unit that includes this, from its vectors (Vec) and tile sizes.
 #pragma once
 
-// The order matters: rows use the names of products.
+// The order matters: products name what the others use, too.
+// clang-format off
 #include "kernels/cpu/isa_products_inl.h"
 #include "kernels/cpu/isa_rows_inl.h"
+#include "kernels/cpu/isa_ceilings_inl.h"
+// clang-format on
 
 namespace octet {
 namespace {
@@ -33,6 +36,8 @@ constexpr KernelTable make_table() {
   table.softmax_merge = softmax_merge;
   table.divide = divide;
   table.exponential = exponential;
+  table.multiply_add_loop = multiply_add_loop;
+  table.read_loop = read_loop;
   return table;
 }
 

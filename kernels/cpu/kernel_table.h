@@ -92,9 +92,16 @@ struct KernelTable {
   void (*divide)(const float* values, float divisor, int64_t count, float* out) = nullptr;
   // exp of every element, in place.
   void (*exponential)(float* values, int64_t count) = nullptr;
+
+  // Ceilings: multiply-adds on registers alone, returning the operations done; reading `bytes` (a multiple of 1024) of
+  // memory, returning them.
+  int64_t (*multiply_add_loop)(int64_t iterations) = nullptr;
+  int64_t (*read_loop)(const std::byte* data, int64_t bytes) = nullptr;
 };
 
 const KernelTable& avx2_kernels();
 const KernelTable& avx512_kernels();
+// The ceiling of int8 dot products on registers alone; returns the operations done.
+int64_t vnni_dot_loop(int64_t iterations);
 
 }  // namespace octet

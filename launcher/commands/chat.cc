@@ -39,6 +39,7 @@ class ChatCommand final : public Command {
   Status run() override {
     catch_interrupts();
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
+    if (!session->leads()) return session->follow();
     OCTET_ASSIGN_OR_RETURN(params_, sampling_.params(session->generation_defaults()));
     if (params_.num_samples != 1) return invalid_input("--num-samples {}: a chat has one answer", params_.num_samples);
     PromptBuilder prompts(*session, chat_);

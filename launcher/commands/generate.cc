@@ -54,9 +54,10 @@ class GenerateCommand final : public Command {
   }
 
   Status run() override {
-    OCTET_ASSIGN_OR_RETURN(const std::string text, read_source());
     catch_interrupts();
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
+    if (!session->leads()) return session->follow();
+    OCTET_ASSIGN_OR_RETURN(const std::string text, read_source());
     OCTET_ASSIGN_OR_RETURN(GenerationParams params, sampling_.params(session->generation_defaults()));
     PromptBuilder prompts(*session, chat_);
     if (batch_option_->count() > 0) return run_batch(*session, prompts, text, params);

@@ -37,6 +37,8 @@ class LogitsCommand final : public Command {
 
   Status run() override {
     catch_interrupts();
+    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {.all_logits = true}));
+    if (!session->leads()) return session->follow();
     std::string text;
     const bool from_ids = ids_option_->count() > 0;
     if (from_ids) {
@@ -44,7 +46,6 @@ class LogitsCommand final : public Command {
     } else {
       OCTET_ASSIGN_OR_RETURN(text, read_text_input(input_));
     }
-    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {.all_logits = true}));
     std::vector<TokenId> ids;
     if (from_ids) {
       OCTET_ASSIGN_OR_RETURN(ids, parse_token_ids(text));

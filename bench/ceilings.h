@@ -1,0 +1,54 @@
+// The ceilings of this machine: what memory and arithmetic give at best, with the vectors that the kernels use.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "bench/timing.h"
+#include "kernels/cpu/isa.h"
+#include "runtime/base/status.h"
+#include "runtime/base/tensor.h"
+#include "runtime/base/thread_pool.h"
+
+namespace octet {
+
+struct Ceilings {
+  double read_bytes_per_second = 0;
+  double f32_operations_per_second = 0;   // a multiply-add counts as two
+  double int8_operations_per_second = 0;  // 0 where there are no integer dot products
+};
+
+// Measures the ceilings of all threads of a pool again and again, between other measurements.
+class CeilingProbe {
+ public:
+  // Every measurement reads another piece of `memory_bytes`, so that no cache holds it.
+  CeilingProbe(const KernelTable& kernels, ThreadPool& pool, BenchClock clock, int64_t memory_bytes);
+
+  // Takes some 50 ms.
+  Ceilings measure();
+
+ private:
+  // Operations a second of loop(piece), which returns the operations it did, over all pieces.
+  template <typename Loop>
+  double rate(const Loop& loop) const;
+
+  const KernelTable& kernels_;
+  ThreadPool& pool_;
+  Stopwatch stopwatch_;
+  Buffer memory_;
+  int64_t round_ = 0;
+};
+
+struct CeilingsOptions {
+  int num_threads = 0;                      // 0: the affinity mask
+  std::string isa;                          // empty: the best of this machine
+  int64_t memory_bytes = int64_t{2} << 30;  // much larger than any cache
+  int rounds = 9;                           // the median of so many is reported
+  BenchClock clock = BenchClock::kWall;
+  bool json = false;  // one JSON object instead of a table
+};
+
+// Prints the ceilings with one thread and with all to stdout.
+Status run_ceilings_bench(const CeilingsOptions& options);
+
+}  // namespace octet

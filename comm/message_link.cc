@@ -1,0 +1,86 @@
+#include "comm/message_link.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace octet {
+namespace {
+
+constexpr size_t kHeaderBytes = 5;
+constexpr uint32_t kMaxPayload = 1 << 20;
+
+}  // namespace
+
+MessageLink::MessageLink(UniqueFd socket) : socket_(std::move(socket)) {
+  fcntl(fd(), F_SETFL, fcntl(fd(), F_GETFL) | O_NONBLOCK);
+  const int on = 1;
+  setsockopt(fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+void MessageLink::send(MessageType type, std::span<const std::byte> payload) {
+  flush();
+  if (type == MessageType::kBeat && !unsent_.empty()) return;
+  const auto size = static_cast<uint32_t>(payload.size());
+  const auto size_bytes = std::as_bytes(std::span(&size, 1));
+  unsent_.insert(unsent_.end(), size_bytes.begin(), size_bytes.end());
+  unsent_.push_back(static_cast<std::byte>(type));
+  unsent_.insert(unsent_.end(), payload.begin(), payload.end());
+  flush();
+}
+
+// An error here is no news: what the other end sent before may still wait to be read, and reading finds the same error.
+void MessageLink::flush() {
+  while (!unsent_.empty()) {
+    const ssize_t sent = ::send(fd(), unsent_.data(), unsent_.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent <= 0) return;
+    unsent_.erase(unsent_.begin(), unsent_.begin() + sent);
+  }
+}
+
+void MessageLink::read_available() {
+  std::array<std::byte, 4096> block;
+  while (!closed_ && unread_.size() <= kHeaderBytes + kMaxPayload) {
+    const ssize_t received = recv(fd(), block.data(), block.size(), 0);
+    if (received > 0) {
+      unread_.insert(unread_.end(), block.begin(), block.begin() + received);
+    } else if (received < 0 && errno == EINTR) {
+      continue;
+    } else if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      return;
+    } else {
+      closed_ = true;
+    }
+  }
+}
+
+std::optional<Message> MessageLink::next() {
+  read_available();
+  if (unread_.size() < kHeaderBytes) return std::nullopt;
+  uint32_t size = 0;
+  std::memcpy(&size, unread_.data(), sizeof(size));
+  const auto type = static_cast<MessageType>(unread_[sizeof(size)]);
+  if (size > kMaxPayload || type > MessageType::kFailure) {
+    closed_ = true;
+    unread_.clear();
+    return std::nullopt;
+  }
+  if (unread_.size() < kHeaderBytes + size) return std::nullopt;
+  const auto begin = unread_.begin() + kHeaderBytes;
+  Message message{type, {begin, begin + size}};
+  unread_.erase(unread_.begin(), begin + size);
+  return message;
+}
+
+void MessageLink::finish_sending() {
+  flush();
+  shutdown(fd(), SHUT_WR);
+}
+
+}  // namespace octet

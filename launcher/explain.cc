@@ -1,0 +1,31 @@
+#include "launcher/explain.h"
+
+namespace octet {
+namespace {
+
+std::string describe_cost(RowLayoutKind kind, const ModelConfig& config, const Topology& topology) {
+  const RowLayoutCost cost =
+      row_layout_cost(kind, topology, config.num_experts, config.experts_per_token, config.hidden_size, sizeof(float));
+  const double layers = static_cast<double>(config.num_layers);
+  return fmt::format("  {:<11} {} rounds a layer, {:.0f} bytes a token sent by a rank in all layers\n",
+                     row_layout_name(kind), cost.num_messages, cost.bytes_per_row * layers);
+}
+
+}  // namespace
+
+std::string explain_layout(const ModelConfig& config, const Topology& t, const MixtralOptions& options,
+                           const RowLayoutChooser& chooser) {
+  std::string text = fmt::format("layout of {} ranks: tp {} x dp {}, ep {} x etp {} x {} replicas\n", t.world, t.tp,
+                                 t.dp, t.ep, t.etp, t.replicas);
+  for (size_t place = 0; place < options.experts_of_place.size(); ++place) {
+    text += fmt::format("  place {}: experts {}\n", place, fmt::join(options.experts_of_place[place], " "));
+  }
+  text += describe_cost(RowLayoutKind::kReplicated, config, t);
+  text += describe_cost(RowLayoutKind::kSliced, config, t);
+  text += chooser.threshold()
+              ? fmt::format("  steps of {} rows and more (of one dp group) go all-to-all", *chooser.threshold())
+              : "  every step uses the replicated layout";
+  return text;
+}
+
+}  // namespace octet

@@ -1,0 +1,90 @@
+// One rank of an MPI job with a watchdog, for tests that harm it. Prints its process id, works, and leaves with exit
+// code 0 after the given time unless something ends it. usage: mpirun -n N watchdog_program MODE SECONDS SILENCE_MS
+// COLLECTIVE_MS
+//   work     small collectives with pauses
+//   absent   the same, but rank 1 soon stops coming
+//   compute  the same, but rank 1 computes for half of the time, and says so
+//   idle     the same, but rank 0 waits for requests for half of the time, and says so
+//   fail     the same, but rank 1 soon fails
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+#include <string>
+#include <thread>
+
+#include "comm/comm_factory.h"
+#include "comm/watchdog.h"
+#include "runtime/base/log.h"
+
+namespace octet {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+void compute(CommProgress& progress, Clock::time_point end) {
+  while (Clock::now() < end) {
+    std::this_thread::sleep_for(milliseconds(20));
+    progress.tick();
+  }
+}
+
+// What sets this round apart in this mode, on the rank that it concerns.
+void harm(const std::string& mode, CommWorld& world, Watchdog& watchdog, Clock::time_point half_time) {
+  if (mode == "absent" && world.rank() == 1) std::this_thread::sleep_until(Clock::time_point::max());
+  if (mode == "fail" && world.rank() == 1) watchdog.end_job(invalid_input("a bad shard"));
+  if (mode == "compute" && world.rank() == 1) compute(world.progress(), half_time);
+  if (mode == "idle" && world.rank() == 0) {
+    world.progress().set_idle(true);
+    std::this_thread::sleep_until(half_time);
+    world.progress().set_idle(false);
+  }
+}
+
+void work(const std::string& mode, CommWorld& world, Watchdog& watchdog, milliseconds time) {
+  std::vector<int> ranks(static_cast<size_t>(world.size()));
+  std::iota(ranks.begin(), ranks.end(), 0);
+  const auto group = world.make_group(ranks);
+  const std::vector<int64_t> one_row_each(ranks.size(), 1);
+  const Tensor send = Tensor::host(DType::kF32, {world.size(), 64});
+  const Tensor receive = Tensor::host(DType::kF32, {world.size(), 64});
+  HostStream stream;
+  const auto begin = Clock::now();
+  std::vector<std::byte> go_on(1, std::byte{1});
+  for (int round = 0; go_on[0] == std::byte{1}; ++round) {
+    if (round == 20) harm(mode, world, watchdog, begin + time / 2);
+    world.progress().set_place(kNoLayer, Phase::kPlan);
+    go_on[0] = static_cast<std::byte>(Clock::now() < begin + time);
+    world.host().broadcast(go_on, 0);
+    world.progress().set_place(7, Phase::kDispatch);
+    group->all_to_all_v(send.view, one_row_each, receive.view, one_row_each, stream);
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+}
+
+}  // namespace
+}  // namespace octet
+
+int main(int argc, char** argv) {
+  using namespace octet;
+  const auto world = make_comm_world();
+  if (!world.ok() || argc != 5) return 1;
+  const int rank = (*world)->rank();
+  if (!init_log("info", fmt::format("octet rank {}", rank)).ok()) return 1;
+  WatchdogOptions options;
+  options.interval = milliseconds(100);
+  options.limits = {milliseconds(std::atoi(argv[3])), milliseconds(std::atoi(argv[4]))};
+  options.on_failure = [rank](const JobFailure& failure) { log_info("called back for rank {}", failure.rank); };
+  auto watchdog = Watchdog::start(**world, options);
+  if (!watchdog.ok()) {
+    log_error("{}", watchdog.status().message());
+    return 1;
+  }
+  std::printf("rank %d is process %d\n", rank, getpid());
+  std::fflush(stdout);
+  work(argv[1], **world, **watchdog, milliseconds(std::atoi(argv[2]) * 1000));
+  return 0;
+}
