@@ -8,7 +8,7 @@ std::string describe_cost(RowLayoutKind kind, const ModelConfig& config, const T
       row_layout_cost(kind, topology, config.num_experts, config.experts_per_token, config.hidden_size, sizeof(float));
   const double layers = static_cast<double>(config.num_layers);
   return fmt::format("  {:<11} {} rounds a layer, {:.0f} bytes a token sent by a rank in all layers\n",
-                     row_layout_name(kind), cost.num_messages, cost.bytes_per_row * layers);
+                     row_layout_name(kind), cost.num_messages, cost.bytes_per_row() * layers);
 }
 
 }  // namespace
