@@ -13,6 +13,7 @@
 #include "parallel/expert_exchange_all_to_all.h"
 #include "parallel/expert_exchange_replicated.h"
 #include "parallel/expert_placement.h"
+#include "runtime/base/float16.h"
 
 namespace octet {
 namespace {
@@ -49,11 +50,12 @@ struct Case {
   Places places;
   int64_t top_k = 2;
   bool replicated = false;
+  DType dtype = DType::kF32;
 
   std::string text() const {
-    return fmt::format("tp {} dp {} ep {} etp {} replicas {}, top {}, {}, places of {}", topology.tp, topology.dp,
+    return fmt::format("tp {} dp {} ep {} etp {} replicas {}, top {}, {} {}, places of {}", topology.tp, topology.dp,
                        topology.ep, topology.etp, topology.replicas, top_k, replicated ? "replicated" : "all-to-all",
-                       fmt::join(places[0], " "));
+                       dtype_name(dtype), fmt::join(places[0], " "));
   }
 };
 
@@ -182,7 +184,10 @@ std::vector<Bytes> replicated_bytes(const Case& test, const std::vector<Mine>& r
 // An expert's answer to a row: exact in fp32 whoever computes it.
 float answer(int32_t expert, float value) { return value * static_cast<float>(1 << expert); }
 
-std::vector<float> expected_sums(const Mine& mine, int64_t top_k) {
+float rounded(float value, DType dtype) { return dtype == DType::kBF16 ? bf16_to_f32(f32_to_bf16(value)) : value; }
+
+// Σ weight · answer over a row's experts in ascending id. In bf16 the row, every product and the sum are rounded.
+std::vector<float> expected_sums(const Mine& mine, int64_t top_k, DType dtype) {
   std::vector<float> sums(static_cast<size_t>(mine.num_rows * kHidden), 0.0F);
   for (int64_t row = 0; row < mine.num_rows; ++row) {
     for (int32_t expert = 0; expert < kExperts; ++expert) {
@@ -191,11 +196,12 @@ std::vector<float> expected_sums(const Mine& mine, int64_t top_k) {
         if (mine.ids[choice] != expert) continue;
         for (int64_t i = 0; i < kHidden; ++i) {
           const auto at = static_cast<size_t>(row * kHidden + i);
-          sums[at] += mine.weights[choice] * answer(expert, mine.rows[at]);
+          sums[at] += rounded(mine.weights[choice] * answer(expert, rounded(mine.rows[at], dtype)), dtype);
         }
       }
     }
   }
+  for (float& sum : sums) sum = rounded(sum, dtype);
   return sums;
 }
 
@@ -215,7 +221,7 @@ Tensor compute(const Route& route, const std::vector<int32_t>& experts, bool com
 }
 
 std::unique_ptr<ExpertExchange> make_exchange(const Case& test, Backend& backend, ModelComms& comms) {
-  const ExchangeShape shape{kExperts, test.top_k, kHidden, kMaxRows, test.places};
+  const ExchangeShape shape{kExperts, test.top_k, kHidden, kMaxRows, test.places, test.dtype};
   if (test.replicated) return std::make_unique<ReplicatedExpertExchange>(backend, comms, test.topology, shape);
   return std::make_unique<AllToAllExpertExchange>(backend, comms, test.topology, shape);
 }
@@ -244,14 +250,15 @@ std::vector<float> exchange_rows(const Case& test, const std::vector<Mine>& rank
 void check(const Case& test) {
   SCOPED_TRACE(test.text());
   const std::vector<Mine> ranks = rows_of_ranks(test);
+  const int64_t wire_row = kHidden * dtype_size(test.dtype);
   const std::vector<Bytes> expected =
-      test.replicated ? replicated_bytes(test, ranks, kHidden * 4) : all_to_all_bytes(test, ranks, kHidden * 4);
+      test.replicated ? replicated_bytes(test, ranks, wire_row) : all_to_all_bytes(test, ranks, wire_row);
   const Status status = ThreadWorld::run(test.topology.world, [&](CommWorld& world) -> Status {
     OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({"reference", 1, ""}));
     ModelComms comms(world, test.topology);
     const auto exchange = make_exchange(test, *backend, comms);
     const auto rank = static_cast<size_t>(world.rank());
-    EXPECT_EQ(exchange_rows(test, ranks, *exchange, world.rank()), expected_sums(ranks[rank], test.top_k));
+    EXPECT_EQ(exchange_rows(test, ranks, *exchange, world.rank()), expected_sums(ranks[rank], test.top_k, test.dtype));
     EXPECT_EQ(sent_bytes(world.progress()), expected[rank]) << "rank " << rank;
     return ok_status();
   });
@@ -280,8 +287,9 @@ class ExchangeTest : public testing::TestWithParam<int> {
           const Places linear = place_experts_linear(kExperts, ep);
           for (const int64_t top_k : top_ks) {
             check({*topology, linear, top_k, replicated});
-            check({*topology, place_experts_round_robin(kExperts, ep), top_k, replicated});
             check({*topology, with_replicas(linear), top_k, replicated});
+            check({*topology, place_experts_round_robin(kExperts, ep), top_k, replicated});
+            check({*topology, with_replicas(linear), top_k, replicated, DType::kBF16});
           }
         }
       }
