@@ -200,7 +200,8 @@ Status Session::load() {
 Status Session::load_shard() {
   const auto start = std::chrono::steady_clock::now();
   const bool shows_progress = world_->rank() == 0;
-  ProgressBar bar("loading", shows_progress ? checkpoint_->file_bytes() : 0);
+  const int64_t total_bytes = checkpoint_->file_bytes();
+  ProgressBar bar("loading", shows_progress ? total_bytes : 0, human_bytes(static_cast<double>(total_bytes)));
   options_.load.progress = [&](int64_t bytes) {
     bar.update(bytes);
     world_->progress().tick();
@@ -213,8 +214,8 @@ Status Session::load_shard() {
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double bytes = static_cast<double>(runner_->weight_bytes_read());
   log_info("{}: read {} of {} in {:.2f} s ({}/s) on {}, KV cache of {} tokens ({})", path_.string(), human_bytes(bytes),
-           human_bytes(static_cast<double>(checkpoint_->file_bytes())), load_seconds_,
-           human_bytes(bytes / load_seconds_), backend_->name(), options_.num_pages * kPageTokens,
+           human_bytes(static_cast<double>(total_bytes)), load_seconds_, human_bytes(bytes / load_seconds_),
+           backend_->name(), options_.num_pages * kPageTokens,
            human_bytes(static_cast<double>(options_.num_pages * page_bytes())));
   if (flags_.explain && leads()) log_info("{}", explain_layout(config_, topology_, options_, runner_->row_layouts()));
   checkpoint_.reset();

@@ -45,6 +45,7 @@ struct PanelProduct {
   float* sums = nullptr;
   int64_t sums_stride = 0;
   bool start = false;
+  const std::byte* prefetch = nullptr;  // memory to fetch meanwhile, 128 bytes a step; null: none
 };
 
 using PackedKernel = void (*)(const PackedProduct&);
@@ -98,8 +99,8 @@ struct KernelTable {
   // exp of every element, in place.
   void (*exponential)(float* values, int64_t count) = nullptr;
 
-  // Ceilings: multiply-adds on registers alone, returning the operations done; reading `bytes` (a multiple of 1024) of
-  // memory, returning them.
+  // Ceilings: multiply-adds on registers alone, returning the operations done; reading `bytes` (a
+  // multiple of 64) of memory, returning them.
   int64_t (*multiply_add_loop)(int64_t iterations) = nullptr;
   int64_t (*read_loop)(const std::byte* data, int64_t bytes) = nullptr;
 };
