@@ -16,5 +16,6 @@ std::unique_ptr<Command> make_tokenize_command();
 std::unique_ptr<Command> make_detokenize_command();
 std::unique_ptr<Command> make_inspect_command();
 std::vector<std::unique_ptr<Command>> make_bench_commands();
+std::unique_ptr<Command> make_completion_command();
 
 }  // namespace octet
