@@ -120,6 +120,9 @@ Status Session::open_model(const SessionNeeds& needs) {
   OCTET_ASSIGN_OR_RETURN(tokenizer_, open_tokenizer_if_any(path_));
   config_ = checkpoint.config();
   generation_defaults_ = checkpoint.generation_defaults();
+  bytes_per_weight_ = flags_.weights == "file"
+                          ? static_cast<double>(checkpoint.file_bytes()) / static_cast<double>(config_.num_parameters())
+                          : 2;
   checkpoint_ = std::move(checkpoint);
   OCTET_ASSIGN_OR_RETURN(config_.max_positions, choose_context(flags_, config_));
   const int threads = flags_.threads > 0 ? flags_.threads : std::max(1, num_available_cpus() / world_->local_size());
@@ -225,6 +228,12 @@ Status Session::load_shard() {
 int64_t Session::page_bytes() const {
   return KvStoreShape{config_.num_layers, 1, config_.num_kv_heads / topology_.tp, config_.head_dim, options_.kv_dtype}
       .page_bytes();
+}
+
+double Session::bytes_per_kv_element() const {
+  const int64_t elements =
+      2 * config_.num_layers * config_.num_kv_heads / topology_.tp * config_.head_dim * kPageTokens;
+  return static_cast<double>(page_bytes()) / static_cast<double>(elements);
 }
 
 EngineOptions Session::engine_options() const {
