@@ -86,8 +86,9 @@ std::string explain(const CLI::ParseError& error, const CLI::App& active, const 
 
 std::string process_label() { return launched_rank() == 0 ? "octet" : fmt::format("octet rank {}", launched_rank()); }
 
+// The ranks of a job agree on what is wrong; what they have said already has no message here.
 int fail(const Status& status) {
-  if (launched_rank() == 0) log_error("{}", status.message());  // the ranks of a job agree on what is wrong
+  if (launched_rank() == 0 && !status.message().empty()) log_error("{}", status.message());
   return status.exit_code();
 }
 

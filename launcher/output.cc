@@ -5,6 +5,8 @@
 #include <array>
 #include <cstdio>
 
+#include "comm/comm_factory.h"
+
 namespace octet {
 
 Status print(std::string_view text) {
@@ -13,6 +15,8 @@ Status print(std::string_view text) {
   }
   return ok_status();
 }
+
+bool output_is_terminal() { return !launched_as_rank() && isatty(STDOUT_FILENO) != 0; }
 
 Status print_line(std::string_view text) { return print(std::string(text) + "\n"); }
 

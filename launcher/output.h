@@ -15,6 +15,9 @@ namespace octet {
 Status print(std::string_view text);
 Status print_line(std::string_view text);
 
+// Whether a person reads standard output. Not that of a rank: mpirun gives its ranks terminals of its own.
+bool output_is_terminal();
+
 // One line; bytes that are not UTF-8 become U+FFFD.
 std::string dump_json(const nlohmann::ordered_json& json);
 

@@ -83,7 +83,4 @@ class Session {
   double load_seconds_ = 0;
 };
 
-// The directory that the flags name, or the default model's.
-std::filesystem::path model_path(const ModelFlags& flags);
-
 }  // namespace octet
