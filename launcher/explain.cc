@@ -3,12 +3,12 @@
 namespace octet {
 namespace {
 
-std::string describe_cost(RowLayoutKind kind, const ModelConfig& config, const Topology& topology) {
-  const RowLayoutCost cost =
-      row_layout_cost(kind, topology, config.num_experts, config.experts_per_token, config.hidden_size, sizeof(float));
+std::string describe_cost(RowLayoutKind kind, const ModelConfig& config, const Topology& topology, DType dtype) {
+  const RowLayoutCost cost = row_layout_cost(kind, topology, config.num_experts, config.experts_per_token,
+                                             config.hidden_size, dtype_size(dtype));
   const double layers = static_cast<double>(config.num_layers);
   return fmt::format("  {:<11} {} rounds a layer, {:.0f} bytes a token sent by a rank in all layers\n",
-                     row_layout_name(kind), cost.num_messages, cost.bytes_per_row * layers);
+                     row_layout_name(kind), cost.num_messages, cost.bytes_per_row() * layers);
 }
 
 }  // namespace
@@ -20,8 +20,8 @@ std::string explain_layout(const ModelConfig& config, const Topology& t, const M
   for (size_t place = 0; place < options.experts_of_place.size(); ++place) {
     text += fmt::format("  place {}: experts {}\n", place, fmt::join(options.experts_of_place[place], " "));
   }
-  text += describe_cost(RowLayoutKind::kReplicated, config, t);
-  text += describe_cost(RowLayoutKind::kSliced, config, t);
+  text += describe_cost(RowLayoutKind::kReplicated, config, t, options.exchange_dtype);
+  text += describe_cost(RowLayoutKind::kSliced, config, t, options.exchange_dtype);
   text += chooser.threshold()
               ? fmt::format("  steps of {} rows and more (of one dp group) go all-to-all", *chooser.threshold())
               : "  every step uses the replicated layout";

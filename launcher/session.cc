@@ -136,6 +136,7 @@ Status Session::open_model(const SessionNeeds& needs) {
   options_.max_context = config_.max_positions;
   options_.load.dtype = kept_dtype(flags_.weights);
   options_.exchange = exchange_policy(flags_.exchange);
+  options_.exchange_dtype = flags_.exchange_dtype == "bf16" ? DType::kBF16 : DType::kF32;
   OCTET_ASSIGN_OR_RETURN(options_.experts_of_place,
                          read_placement(flags_.placement, config_.num_experts, topology_.ep));
   OCTET_ASSIGN_OR_RETURN(options_.num_pages, choose_pages(flags_, config_.max_positions, page_bytes()));

@@ -76,6 +76,11 @@ struct KernelTable {
   void (*accumulate)(const float* source, int64_t count, float* destination) = nullptr;
   // destination[i] += factor · source[i], the product rounded.
   void (*accumulate_scaled)(const float* source, float factor, int64_t count, float* destination) = nullptr;
+  // The same with the product rounded once more, to bf16.
+  void (*accumulate_scaled_bf16)(const float* source, float factor, int64_t count, float* destination) = nullptr;
+  // Rounds elements to bf16, to the nearest, ties to even: in place, or into memory of bf16.
+  void (*round_bf16)(int64_t count, float* values) = nullptr;
+  void (*narrow_bf16)(const float* source, int64_t count, std::byte* destination) = nullptr;
   // y = x · (1 / sqrt(mean(x²) + eps)) · weight.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t count, float* y) = nullptr;
   // Rotates the pairs (i, i + half) of a head: cos at table[i], sin at table[half + i].
