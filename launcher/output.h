@@ -29,10 +29,12 @@ class ProgressBar {
  public:
   // total_text: the total with its unit.
   ProgressBar(std::string label, int64_t total, std::string total_text);
-  ~ProgressBar();
+  ~ProgressBar() { clear(); }
   bool enabled() const { return enabled_; }
   // note: what else there is to say, redrawn a few times a second.
   void update(int64_t done, std::string_view note = "");
+  // Takes the bar away, so that a line can be logged in its place.
+  void clear();
 
  private:
   std::string label_;

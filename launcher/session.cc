@@ -187,6 +187,7 @@ Status Session::load_shard() {
   OCTET_RETURN_IF_ERROR(agree_if_many(*world_, runner.status()));
   runner_ = *std::move(runner);
   options_.load.progress = nullptr;
+  bar.clear();
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double bytes = static_cast<double>(runner_->weight_bytes_read());
   log_info("{}: read {} of {} in {:.2f} s ({}/s) on {}, KV cache of {} tokens ({})", path_.string(), human_bytes(bytes),

@@ -115,6 +115,7 @@ class MakeModelCommand final : public Command {
       return check_interrupted();
     };
     OCTET_RETURN_IF_ERROR(make_model(options_));
+    bar.clear();
     log_info("{}: {} of random weights", path_, human_bytes(static_cast<double>(total)));
     return ok_status();
   }
