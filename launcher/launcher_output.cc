@@ -22,7 +22,8 @@ bool is_frame(const std::string& line) { return line.size() > 60 && line.find_fi
 bool is_repetition(const std::string& banner) {
   constexpr std::string_view kRepetitions[] = {"Primary job  terminated normally",
                                                "detected that one or more processes exited with non-zero status",
-                                               "mpirun has exited due to process rank", "MPI_ABORT was invoked"};
+                                               "mpirun has exited due to process rank", "MPI_ABORT was invoked",
+                                               "MPI communication peer process has unexpectedly disconnected"};
   return std::ranges::any_of(kRepetitions, [&](std::string_view part) { return has(banner, part); });
 }
 

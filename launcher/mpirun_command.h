@@ -11,15 +11,15 @@ namespace octet {
 // A job as its launcher has to know it.
 struct JobSpec {
   int num_ranks = 1;
-  std::vector<ClusterHost> hosts;          // none: this host alone
-  std::string hostfile;                    // where `hosts` are from, if from there
-  int local_slots = 1;                     // of this host, as mpirun counts them: cores
-  std::string interface;                   // network of MPI; empty: MPI chooses
-  bool as_root = false;                    // mpirun wants to hear that this is meant
-  bool is_service = false;                 // its ranks have time to end what clients wait for
-  std::vector<std::string> environment;    // names of variables that the ranks get from here
-  std::vector<std::string> launcher_args;  // put behind the ones above
-  std::vector<std::string> program;        // what each rank runs
+  std::vector<ClusterHost> hosts = {};          // none: this host alone
+  std::string hostfile = {};                    // where `hosts` are from, if from there
+  int local_slots = 1;                          // of this host, as mpirun counts them: cores
+  std::string interface = {};                   // network of MPI; empty: MPI chooses
+  bool as_root = false;                         // mpirun wants to hear that this is meant
+  bool is_service = false;                      // its ranks have time to end what clients wait for
+  std::vector<std::string> environment = {};    // names of variables that the ranks get from here
+  std::vector<std::string> launcher_args = {};  // put behind the ones above
+  std::vector<std::string> program = {};        // what each rank runs
 };
 
 // mpirun ... program. Ranks are put on hosts as host_of_ranks says.

@@ -54,6 +54,7 @@ struct Launch {
   std::filesystem::path folder = {};                                  // to work in; empty: the tests' own
   std::string stdout_path = {};                                       // where standard output goes instead of to us
   bool stdout_closed = false;                                         // there is no standard output at all
+  std::vector<std::string> wrapper = {};                              // words before the program, which they run
 };
 
 struct Outcome {
@@ -106,6 +107,11 @@ class RunningOctet {
   void await_error(const std::string& text) const {
     for (int i = 0; i < 3000 && read_file(folder_ / "stderr").find(text) == std::string::npos; ++i) ::usleep(10'000);
   }
+  // Reads until there are so many bytes, or the end.
+  const std::string& read_bytes(size_t size) {
+    while (read_.size() < size && read_some()) continue;
+    return read_;
+  }
   void type(const std::string& text) const {
     OCTET_CHECK(::write(in_, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
   }
@@ -114,6 +120,7 @@ class RunningOctet {
     in_ = -1;
   }
   void send(int signal) const { ::kill(pid_, signal); }
+  pid_t pid() const { return pid_; }
   // From now on nobody takes its standard output.
   void stop_reading() {
     if (out_ >= 0) ::close(out_);
@@ -158,10 +165,12 @@ class RunningOctet {
     ::unsetenv("OCTET_MODEL");
     for (const auto& [name, value] : launch.environment) ::setenv(name.c_str(), value.c_str(), 1);
     if (!launch.folder.empty() && ::chdir(launch.folder.c_str()) != 0) ::_exit(126);
-    std::vector<char*> argv = {const_cast<char*>("octet")};
+    std::vector<char*> argv;
+    for (const std::string& word : launch.wrapper) argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(const_cast<char*>(OCTET_BINARY));
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
-    ::execv(OCTET_BINARY, argv.data());
+    ::execvp(argv[0], argv.data());
     ::_exit(127);
   }
 

@@ -1,0 +1,67 @@
+// Jobs of several ranks, started by octet run, for tests that look into them.
+#pragma once
+
+#include <chrono>
+#include <thread>
+
+#include "tests/launcher/run_octet.h"
+
+namespace octet::testing {
+
+using Seconds = std::chrono::duration<double>;
+
+inline std::vector<std::string> operator+(std::vector<std::string> arguments, const std::vector<std::string>& more) {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+// "run --ranks N --" in front of a command.
+inline std::vector<std::string> on_ranks(int num_ranks, const std::vector<std::string>& command) {
+  return std::vector<std::string>{"run", "--ranks", std::to_string(num_ranks), "--"} + command;
+}
+
+inline std::vector<pid_t> children_of(pid_t process) {
+  std::ifstream file("/proc/" + std::to_string(process) + "/task/" + std::to_string(process) + "/children");
+  std::vector<pid_t> children;
+  for (pid_t child = 0; file >> child;) children.push_back(child);
+  return children;
+}
+
+// The process of a rank of `octet run`'s job on this host: a child of its mpirun. 0: there is none yet.
+inline pid_t process_of_rank(const RunningOctet& run, int rank) {
+  const std::string sign = "OMPI_COMM_WORLD_RANK=" + std::to_string(rank);
+  for (const pid_t mpirun : children_of(run.pid())) {
+    for (const pid_t child : children_of(mpirun)) {
+      std::ifstream environment("/proc/" + std::to_string(child) + "/environ");
+      for (std::string entry; std::getline(environment, entry, '\0');) {
+        if (entry == sign) return child;
+      }
+    }
+  }
+  return 0;
+}
+
+// Lines of standard error that tell of a lost rank.
+inline std::vector<std::string> lines_about_lost_ranks(const Outcome& outcome) {
+  std::vector<std::string> found;
+  for (const std::string& line : lines_of(outcome.err)) {
+    for (const char* part : {" died: ", " silent for ", " has waited "}) {
+      if (line.find(part) == std::string::npos) continue;
+      found.push_back(line);
+      break;
+    }
+  }
+  return found;
+}
+
+class JobTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+#ifdef __SANITIZE_THREAD__
+    GTEST_SKIP() << "the thread sanitizer knows nothing of MPI's own locks";
+#endif
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 1);  // MPI keeps memory to the end of the process
+  }
+};
+
+}  // namespace octet::testing
