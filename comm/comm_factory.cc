@@ -7,16 +7,13 @@
 #include "comm/mpi_comm.h"
 
 namespace octet {
-namespace {
 
 // What the launchers leave in the environment: Open MPI's mpirun; PMIx (srun, prrte); PMI (srun, MPICH's mpirun).
 // Slurm's own variables are no sign: a batch script has them, too.
-bool started_as_rank() {
+bool launched_as_rank() {
   constexpr const char* kSigns[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"};
   return std::ranges::any_of(kSigns, [](const char* name) { return std::getenv(name) != nullptr; });
 }
-
-}  // namespace
 
 int launched_rank() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
@@ -26,7 +23,7 @@ int launched_rank() {
 }
 
 Result<std::unique_ptr<CommWorld>> make_comm_world() {
-  if (started_as_rank()) return make_mpi_world();
+  if (launched_as_rank()) return make_mpi_world();
   return std::unique_ptr<CommWorld>(std::make_unique<LocalWorld>());
 }
 

@@ -11,6 +11,8 @@ namespace octet {
 // Started by mpirun or srun: the job's MPI world. Otherwise one rank alone, and MPI is never started.
 Result<std::unique_ptr<CommWorld>> make_comm_world();
 
+// Whether this process is one of a job's ranks, before any transport runs.
+bool launched_as_rank();
 // The number that the launcher gave this process, before any transport runs; 0 for one that runs alone.
 int launched_rank();
 

@@ -1,5 +1,7 @@
 #include "launcher/explain.h"
 
+#include "launcher/rank_plan.h"
+
 namespace octet {
 namespace {
 
@@ -13,15 +15,15 @@ std::string describe_cost(RowLayoutKind kind, const ModelConfig& config, const T
 
 }  // namespace
 
-std::string explain_layout(const ModelConfig& config, const Topology& t, const MixtralOptions& options,
-                           const RowLayoutChooser& chooser) {
-  std::string text = fmt::format("layout of {} ranks: tp {} x dp {}, ep {} x etp {} x {} replicas\n", t.world, t.tp,
-                                 t.dp, t.ep, t.etp, t.replicas);
-  for (size_t place = 0; place < options.experts_of_place.size(); ++place) {
-    text += fmt::format("  place {}: experts {}\n", place, fmt::join(options.experts_of_place[place], " "));
+std::string explain_layout(const ModelConfig& config, const Topology& t,
+                           const std::vector<std::vector<int32_t>>& experts_of_place, const RowLayoutChooser& chooser,
+                           DType exchange_dtype) {
+  std::string text = layout_text(t) + "\n";
+  for (size_t place = 0; place < experts_of_place.size(); ++place) {
+    text += fmt::format("  place {}: experts {}\n", place, fmt::join(experts_of_place[place], " "));
   }
-  text += describe_cost(RowLayoutKind::kReplicated, config, t, options.exchange_dtype);
-  text += describe_cost(RowLayoutKind::kSliced, config, t, options.exchange_dtype);
+  text += describe_cost(RowLayoutKind::kReplicated, config, t, exchange_dtype);
+  text += describe_cost(RowLayoutKind::kSliced, config, t, exchange_dtype);
   text += chooser.threshold()
               ? fmt::format("  steps of {} rows and more (of one dp group) go all-to-all", *chooser.threshold())
               : "  every step uses the replicated layout";

@@ -2,15 +2,17 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "parallel/row_layout_choice.h"
 #include "parallel/topology.h"
-#include "runtime/model/mixtral.h"
+#include "runtime/model/model_config.h"
 
 namespace octet {
 
 // A few lines of text.
-std::string explain_layout(const ModelConfig& config, const Topology& topology, const MixtralOptions& options,
-                           const RowLayoutChooser& chooser);
+std::string explain_layout(const ModelConfig& config, const Topology& topology,
+                           const std::vector<std::vector<int32_t>>& experts_of_place, const RowLayoutChooser& chooser,
+                           DType exchange_dtype);
 
 }  // namespace octet

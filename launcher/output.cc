@@ -5,6 +5,8 @@
 #include <array>
 #include <cstdio>
 
+#include "comm/comm_factory.h"
+
 namespace octet {
 
 Status print(std::string_view text) {
@@ -13,6 +15,8 @@ Status print(std::string_view text) {
   }
   return ok_status();
 }
+
+bool output_is_terminal() { return !launched_as_rank() && isatty(STDOUT_FILENO) != 0; }
 
 Status print_line(std::string_view text) { return print(std::string(text) + "\n"); }
 
@@ -33,8 +37,9 @@ ProgressBar::ProgressBar(std::string label, int64_t total, std::string total_tex
       total_text_(std::move(total_text)),
       enabled_(total > 0 && isatty(STDERR_FILENO) != 0) {}
 
-ProgressBar::~ProgressBar() {
+void ProgressBar::clear() {
   if (last_percent_ >= 0) std::fputs("\r\033[K", stderr);
+  last_percent_ = -1;
 }
 
 void ProgressBar::update(int64_t done, std::string_view note) {

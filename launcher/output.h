@@ -15,6 +15,9 @@ namespace octet {
 Status print(std::string_view text);
 Status print_line(std::string_view text);
 
+// Whether a person reads standard output. Not that of a rank: mpirun gives its ranks terminals of its own.
+bool output_is_terminal();
+
 // One line; bytes that are not UTF-8 become U+FFFD.
 std::string dump_json(const nlohmann::ordered_json& json);
 
@@ -26,10 +29,12 @@ class ProgressBar {
  public:
   // total_text: the total with its unit.
   ProgressBar(std::string label, int64_t total, std::string total_text);
-  ~ProgressBar();
+  ~ProgressBar() { clear(); }
   bool enabled() const { return enabled_; }
   // note: what else there is to say, redrawn a few times a second.
   void update(int64_t done, std::string_view note = "");
+  // Takes the bar away, so that a line can be logged in its place.
+  void clear();
 
  private:
   std::string label_;

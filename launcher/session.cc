@@ -10,14 +10,12 @@
 #include "launcher/explain.h"
 #include "launcher/fingerprint.h"
 #include "launcher/interrupt.h"
+#include "launcher/model_options.h"
 #include "launcher/output.h"
-#include "launcher/paths.h"
-#include "parallel/expert_placement.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/model/check_weights.h"
-#include "runtime/model/text_file.h"
 
 namespace octet {
 namespace {
@@ -64,40 +62,16 @@ std::optional<DType> kept_dtype(const std::string& weights) {
   return std::nullopt;
 }
 
-DType kv_dtype(const std::string& name) {
-  if (name == "bf16") return DType::kBF16;
-  return name == "int8" ? DType::kI8 : DType::kF32;
-}
-
 Result<std::optional<Tokenizer>> open_tokenizer_if_any(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path / "tokenizer.model")) return std::optional<Tokenizer>();
   OCTET_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::open(path));
   return std::optional<Tokenizer>(std::move(tokenizer));
 }
 
-ExchangePolicy exchange_policy(const std::string& name) {
-  if (name == "all-to-all") return ExchangePolicy::kAllToAll;
-  return name == "replicated" ? ExchangePolicy::kReplicated : ExchangePolicy::kAuto;
-}
-
-Result<std::vector<std::vector<int32_t>>> read_placement(const std::string& placement, int64_t num_experts,
-                                                         int num_places) {
-  if (placement == "linear") return place_experts_linear(num_experts, num_places);
-  if (placement == "round-robin") return place_experts_round_robin(num_experts, num_places);
-  OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(placement, 1 << 20));
-  auto places = parse_placement(text, num_experts, num_places);
-  if (!places.ok()) return invalid_input("{}: {}", placement, places.status().message());
-  return places;
-}
-
 // Whether all ranks are fine; of a rank alone, whether it is.
 Status agree_if_many(CommWorld& world, const Status& mine) { return world.size() == 1 ? mine : agree(world, mine); }
 
 }  // namespace
-
-std::filesystem::path model_path(const ModelFlags& flags) {
-  return flags.model.empty() ? default_model() : std::filesystem::path(flags.model);
-}
 
 Result<const Tokenizer*> Session::require_tokenizer() const {
   if (tokenizer_) return &*tokenizer_;
@@ -120,6 +94,9 @@ Status Session::open_model(const SessionNeeds& needs) {
   OCTET_ASSIGN_OR_RETURN(tokenizer_, open_tokenizer_if_any(path_));
   config_ = checkpoint.config();
   generation_defaults_ = checkpoint.generation_defaults();
+  bytes_per_weight_ = flags_.weights == "file"
+                          ? static_cast<double>(checkpoint.file_bytes()) / static_cast<double>(config_.num_parameters())
+                          : 2;
   checkpoint_ = std::move(checkpoint);
   OCTET_ASSIGN_OR_RETURN(config_.max_positions, choose_context(flags_, config_));
   const int threads = flags_.threads > 0 ? flags_.threads : std::max(1, num_available_cpus() / world_->local_size());
@@ -129,13 +106,12 @@ Status Session::open_model(const SessionNeeds& needs) {
 
   options_.max_rows = std::max(flags_.prefill_chunk, flags_.max_batch);
   options_.max_logit_rows = needs.all_logits ? options_.max_rows : flags_.max_batch;
-  options_.kv_dtype = kv_dtype(flags_.kv_dtype);
+  options_.kv_dtype = kv_dtype(flags_);
   options_.max_context = config_.max_positions;
   options_.load.dtype = kept_dtype(flags_.weights);
-  options_.exchange = exchange_policy(flags_.exchange);
-  options_.exchange_dtype = flags_.exchange_dtype == "bf16" ? DType::kBF16 : DType::kF32;
-  OCTET_ASSIGN_OR_RETURN(options_.experts_of_place,
-                         read_placement(flags_.placement, config_.num_experts, topology_.ep));
+  options_.exchange = exchange_policy(flags_);
+  options_.exchange_dtype = exchange_dtype(flags_);
+  OCTET_ASSIGN_OR_RETURN(options_.experts_of_place, place_experts(flags_, config_.num_experts, topology_.ep));
   OCTET_ASSIGN_OR_RETURN(options_.num_pages, choose_pages(flags_, config_.max_positions, page_bytes()));
   return ok_status();
 }
@@ -211,20 +187,26 @@ Status Session::load_shard() {
   OCTET_RETURN_IF_ERROR(agree_if_many(*world_, runner.status()));
   runner_ = *std::move(runner);
   options_.load.progress = nullptr;
+  bar.clear();
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double bytes = static_cast<double>(runner_->weight_bytes_read());
   log_info("{}: read {} of {} in {:.2f} s ({}/s) on {}, KV cache of {} tokens ({})", path_.string(), human_bytes(bytes),
            human_bytes(static_cast<double>(total_bytes)), load_seconds_, human_bytes(bytes / load_seconds_),
            backend_->name(), options_.num_pages * kPageTokens,
            human_bytes(static_cast<double>(options_.num_pages * page_bytes())));
-  if (flags_.explain && leads()) log_info("{}", explain_layout(config_, topology_, options_, runner_->row_layouts()));
+  if (flags_.explain && leads())
+    log_info("{}", explain_layout(config_, topology_, options_.experts_of_place, runner_->row_layouts(),
+                                  options_.exchange_dtype));
   checkpoint_.reset();
   return ok_status();
 }
 
-int64_t Session::page_bytes() const {
-  return KvStoreShape{config_.num_layers, 1, config_.num_kv_heads / topology_.tp, config_.head_dim, options_.kv_dtype}
-      .page_bytes();
+int64_t Session::page_bytes() const { return kv_page_bytes(config_, topology_.tp, options_.kv_dtype); }
+
+double Session::bytes_per_kv_element() const {
+  const int64_t elements =
+      2 * config_.num_layers * config_.num_kv_heads / topology_.tp * config_.head_dim * kPageTokens;
+  return static_cast<double>(page_bytes()) / static_cast<double>(elements);
 }
 
 EngineOptions Session::engine_options() const {

@@ -1,6 +1,4 @@
 // octet generate: text from a prompt.
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 
 #include "launcher/batch_run.h"
@@ -102,7 +100,7 @@ class GenerateCommand final : public Command {
   // prompt_text: shown in front of the output on a terminal.
   Status generate(Session& session, GenerationInput input, const std::string& prompt_text) const {
     const bool stream = !json_ && input.params.num_samples == 1;
-    if (stream && isatty(STDOUT_FILENO) != 0) OCTET_RETURN_IF_ERROR(print(prompt_text));
+    if (stream && output_is_terminal()) OCTET_RETURN_IF_ERROR(print(prompt_text));
     Status output_status;
     const auto on_text = [&](int64_t, const std::string& text) {
       if (stream && output_status.ok()) output_status = print(text);

@@ -2,8 +2,9 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/commands/commands.h"
+#include "launcher/model_options.h"
 #include "launcher/output.h"
-#include "launcher/session.h"
+#include "launcher/rank_plan.h"
 #include "parallel/expert_placement.h"
 
 namespace octet {
@@ -49,14 +50,6 @@ nlohmann::ordered_json config_json(const ModelConfig& c) {
           {"active_parameters", c.num_active_parameters()}};
 }
 
-// What one rank of a layout holds.
-struct RankMemory {
-  int64_t weight_bytes = 0;
-  int64_t kv_bytes_per_token = 0;
-  std::vector<int32_t> experts;
-  Range kv_heads;
-};
-
 class InspectCommand final : public Command {
  public:
   const char* name() const override { return "inspect"; }
@@ -84,34 +77,18 @@ class InspectCommand final : public Command {
     OCTET_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(model_path(flags_)));
     const ModelConfig& config = checkpoint.config();
     OCTET_ASSIGN_OR_RETURN(const Topology topology, make_topology(layout_, {config.num_kv_heads, config.num_experts}));
-    std::vector<RankMemory> ranks;
-    for (int rank = 0; rank < topology.world; ++rank) ranks.push_back(rank_memory(checkpoint, topology, rank));
+    const auto ranks =
+        plan_ranks(checkpoint, topology, place_experts_linear(config.num_experts, topology.ep), DType::kF32);
     return json_ ? print_line(dump_json(as_json(checkpoint, topology, ranks)))
                  : print(as_text(checkpoint, topology, ranks));
   }
 
  private:
-  static RankMemory rank_memory(const Checkpoint& checkpoint, const Topology& topology, int rank) {
-    const ModelConfig& c = checkpoint.config();
-    const ShardPlan shard = make_shard_plan(topology, rank, c.num_kv_heads, c.vocab_size, c.intermediate_size,
-                                            place_experts_linear(c.num_experts, topology.ep));
-    return {shard_file_bytes(checkpoint, shard),
-            2 * c.num_layers * shard.kv_heads.size() * c.head_dim * dtype_size(DType::kF32), shard.experts,
-            shard.kv_heads};
-  }
-
-  std::string as_text(const Checkpoint& checkpoint, const Topology& t, const std::vector<RankMemory>& ranks) const {
+  std::string as_text(const Checkpoint& checkpoint, const Topology& t, const std::vector<RankPlan>& ranks) const {
     std::string text = fmt::format("{}\n{}", checkpoint.path().string(), config_text(checkpoint.config()));
     text += fmt::format("  weight files       {}\n", human_bytes(static_cast<double>(checkpoint.file_bytes())));
-    text += fmt::format("layout of {} rank{}: tp {} x dp {}, ep {} x etp {} x {} replica{}\n", t.world,
-                        t.world > 1 ? "s" : "", t.tp, t.dp, t.ep, t.etp, t.replicas, t.replicas > 1 ? "s" : "");
-    text += "  rank   weights    KV a token  KV heads  experts\n";
-    for (size_t r = 0; r < ranks.size(); ++r) {
-      text += fmt::format(
-          "  {:<6} {:<10} {:<11} {:<9} {}\n", r, human_bytes(static_cast<double>(ranks[r].weight_bytes)),
-          human_bytes(static_cast<double>(ranks[r].kv_bytes_per_token)),
-          fmt::format("{}-{}", ranks[r].kv_heads.begin, ranks[r].kv_heads.end - 1), fmt::join(ranks[r].experts, ","));
-    }
+    text += fmt::format("{}\n  rank   {}\n", layout_text(t), rank_plan_heading());
+    for (size_t r = 0; r < ranks.size(); ++r) text += fmt::format("  {:<6} {}\n", r, rank_plan_text(ranks[r]));
     if (!tensors_) return text;
     text += "tensors\n";
     for (const TensorListing& tensor : checkpoint.tensors()) {
@@ -122,18 +99,13 @@ class InspectCommand final : public Command {
   }
 
   nlohmann::ordered_json as_json(const Checkpoint& checkpoint, const Topology& t,
-                                 const std::vector<RankMemory>& ranks) const {
-    nlohmann::ordered_json object{
-        {"model", checkpoint.path().string()},
-        {"config", config_json(checkpoint.config())},
-        {"file_bytes", checkpoint.file_bytes()},
-        {"layout", {{"tp", t.tp}, {"dp", t.dp}, {"ep", t.ep}, {"etp", t.etp}, {"replicas", t.replicas}}},
-        {"ranks", nlohmann::ordered_json::array()}};
-    for (const RankMemory& rank : ranks) {
-      object["ranks"].push_back({{"weight_bytes", rank.weight_bytes},
-                                 {"kv_bytes_per_token", rank.kv_bytes_per_token},
-                                 {"experts", rank.experts}});
-    }
+                                 const std::vector<RankPlan>& ranks) const {
+    nlohmann::ordered_json object{{"model", checkpoint.path().string()},
+                                  {"config", config_json(checkpoint.config())},
+                                  {"file_bytes", checkpoint.file_bytes()},
+                                  {"layout", layout_json(t)},
+                                  {"ranks", nlohmann::ordered_json::array()}};
+    for (const RankPlan& rank : ranks) object["ranks"].push_back(rank_plan_json(rank));
     if (!tensors_) return object;
     for (const TensorListing& tensor : checkpoint.tensors()) {
       object["tensors"].push_back(

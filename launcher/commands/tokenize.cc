@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/commands/commands.h"
+#include "launcher/model_options.h"
 #include "launcher/output.h"
 #include "launcher/prompt_builder.h"
 #include "launcher/text_input.h"

@@ -9,7 +9,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 const std::vector<std::string> kCommands = {"generate", "chat",       "perplexity", "logits",
-                                            "tokenize", "detokenize", "inspect"};
+                                            "tokenize", "detokenize", "inspect",    "completion"};
 
 TEST(Cli, HelpNamesEveryCommandAndEveryCommandHasExamples) {
   const std::string help = output_of({"--help"});

@@ -1,0 +1,253 @@
+#include "launcher/cluster_config.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <numeric>
+#include <sstream>
+
+#include "launcher/nearest.h"
+#include "runtime/base/quote.h"
+#include "runtime/model/text_file.h"
+
+namespace octet {
+namespace {
+
+constexpr size_t kMaxFileBytes = 1 << 20;
+constexpr int kMaxRanks = 4096;
+
+// Takes the known keys out of a table; the first thing wrong is kept, and keys that nobody asked for are wrong.
+class TableReader {
+ public:
+  TableReader(const toml::table& table, std::string path) : table_(table), path_(std::move(path)) {}
+
+  void text(const std::string& key, std::string& value) {
+    const toml::node* node = find(key);
+    if (node == nullptr) return;
+    const auto* text = node->as_string();
+    if (text == nullptr || text->get().empty()) return wrong(key, *node, "a text is expected");
+    value = text->get();
+  }
+  void integer(const std::string& key, int& value, int smallest, int largest) {
+    const toml::node* node = find(key);
+    if (node == nullptr) return;
+    const auto* number = node->as_integer();
+    if (number == nullptr || number->get() < smallest || number->get() > largest) {
+      return wrong(key, *node, fmt::format("a whole number from {} to {} is expected", smallest, largest));
+    }
+    value = static_cast<int>(number->get());
+  }
+  void seconds(const std::string& key, std::optional<double>& value) {
+    const toml::node* node = find(key);
+    if (node == nullptr) return;
+    const auto number = node->value<double>();
+    if (!node->is_number() || !(*number >= 1 && *number <= 1e6)) {
+      return wrong(key, *node, "seconds from 1 to 1000000 are expected");
+    }
+    value = *number;
+  }
+  void texts(const std::string& key, std::vector<std::string>& values) {
+    const toml::array* array = list(key);
+    for (size_t i = 0; array != nullptr && i < array->size(); ++i) {
+      const auto* text = array->get(i)->as_string();
+      if (text == nullptr) return wrong(key, *array->get(i), "an array of texts is expected");
+      values.push_back(text->get());
+    }
+  }
+  // Null where there is no such key.
+  const toml::table* table(const std::string& key) {
+    const toml::node* node = find(key);
+    if (node != nullptr && !node->is_table()) wrong(key, *node, fmt::format("a table [{}] is expected", key));
+    return node == nullptr ? nullptr : node->as_table();
+  }
+  const toml::array* list(const std::string& key) {
+    const toml::node* node = find(key);
+    if (node != nullptr && !node->is_array()) wrong(key, *node, "an array is expected");
+    return node == nullptr ? nullptr : node->as_array();
+  }
+  void wrong(const std::string& key, const toml::node& node, const std::string& what) {
+    if (status_.ok()) status_ = invalid_input("{}:{}: {}: {}", path_, node.source().begin.line, key, what);
+  }
+
+  // The first thing wrong, after everything was asked for.
+  Status finish() const {
+    OCTET_RETURN_IF_ERROR(status_);
+    for (const auto& [key, node] : table_) {
+      const std::string name(key.str());
+      if (std::ranges::find(known_, name) != known_.end()) continue;
+      const auto guess = nearest(name, known_);
+      return invalid_input("{}:{}: unknown key {}{}", path_, key.source().begin.line, quote(name),
+                           guess ? fmt::format("; did you mean {}?", *guess)
+                                 : fmt::format("; the keys here are {}", fmt::join(known_, ", ")));
+    }
+    return ok_status();
+  }
+
+ private:
+  const toml::node* find(const std::string& key) {
+    known_.push_back(key);
+    return table_.get(key);
+  }
+
+  const toml::table& table_;
+  const std::string path_;
+  std::vector<std::string> known_;
+  Status status_;
+};
+
+Status read_layout(const toml::table& table, const std::string& path, ClusterConfig& config) {
+  TableReader reader(table, path);
+  reader.integer("tp", config.layout.tp, 1, 8);
+  reader.integer("dp", config.layout.dp, 1, kMaxRanks);
+  reader.integer("ep", config.layout.ep, 1, kMaxRanks);
+  reader.integer("etp", config.layout.etp, 1, 8);
+  reader.text("exchange", config.exchange);
+  reader.text("placement", config.placement);
+  return reader.finish();
+}
+
+Status read_limits(const toml::table& table, const std::string& path, ClusterConfig& config) {
+  TableReader reader(table, path);
+  reader.seconds("heartbeat", config.heartbeat_limit);
+  reader.seconds("collective", config.collective_limit);
+  return reader.finish();
+}
+
+// A name that neither mpirun's --host list nor a shell could take for something else.
+bool is_host_name(const std::string& name) {
+  return !name.empty() && name[0] != '-' && std::ranges::all_of(name, [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' || c == '-' ||
+           c == '_';
+  });
+}
+
+Status read_host(const toml::node& node, const std::string& path, std::vector<ClusterHost>& hosts) {
+  const auto line = node.source().begin.line;
+  if (!node.is_table()) return invalid_input("{}:{}: hosts: a table [[hosts]] for each host is expected", path, line);
+  ClusterHost host;
+  TableReader reader(*node.as_table(), path);
+  reader.text("name", host.name);
+  reader.integer("slots", host.slots, 1, kMaxRanks);
+  OCTET_RETURN_IF_ERROR(reader.finish());
+  if (host.name.empty()) return invalid_input("{}:{}: hosts: a host needs a name", path, line);
+  if (!is_host_name(host.name)) return invalid_input("{}:{}: hosts: {} is no host name", path, line, quote(host.name));
+  if (std::ranges::find(hosts, host.name, &ClusterHost::name) != hosts.end()) {
+    return invalid_input("{}:{}: hosts: {} stands here twice", path, line, host.name);
+  }
+  hosts.push_back(std::move(host));
+  return ok_status();
+}
+
+Result<int> hostfile_slots(const std::string& word) {
+  const std::string number = word.substr(word.find('=') + 1);
+  const bool is_number = !number.empty() && number.size() < 5 &&
+                         std::ranges::all_of(number, [](unsigned char c) { return std::isdigit(c) != 0; });
+  if (!is_number || std::stoi(number) < 1 || std::stoi(number) > kMaxRanks) {
+    return invalid_input("{}: slots are a whole number from 1 to {}", quote(word), kMaxRanks);
+  }
+  return std::stoi(number);
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> ClusterConfig::command_flags() const {
+  std::vector<std::pair<std::string, std::string>> flags;
+  const auto add = [&flags](const char* name, const std::string& value) {
+    if (!value.empty() && value != "0") flags.emplace_back(name, value);
+  };
+  const auto seconds = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; };
+  add("--model", model);
+  add("--tp", std::to_string(layout.tp));
+  add("--dp", std::to_string(layout.dp));
+  add("--ep", std::to_string(layout.ep));
+  add("--etp", std::to_string(layout.etp));
+  add("--exchange", exchange);
+  add("--placement", placement);
+  add("--heartbeat-limit", seconds(heartbeat_limit));
+  add("--collective-limit", seconds(collective_limit));
+  return flags;
+}
+
+Result<ClusterConfig> parse_cluster_config(std::string_view text, const std::string& path) {
+  toml::table table;
+  try {
+    table = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    return invalid_input("{}:{}: {}", path, error.source().begin.line, error.description());
+  }
+  ClusterConfig config;
+  TableReader reader(table, path);
+  reader.integer("ranks", config.layout.world, 1, kMaxRanks);
+  reader.text("model", config.model);
+  reader.text("binary", config.binary);
+  reader.text("interface", config.interface);
+  reader.texts("mpirun_args", config.mpirun_args);
+  const toml::table* layout = reader.table("layout");
+  const toml::table* limits = reader.table("limits");
+  const toml::array* hosts = reader.list("hosts");
+  OCTET_RETURN_IF_ERROR(reader.finish());
+  if (layout != nullptr) OCTET_RETURN_IF_ERROR(read_layout(*layout, path, config));
+  if (limits != nullptr) OCTET_RETURN_IF_ERROR(read_limits(*limits, path, config));
+  for (size_t i = 0; hosts != nullptr && i < hosts->size(); ++i) {
+    OCTET_RETURN_IF_ERROR(read_host(*hosts->get(i), path, config.hosts));
+  }
+  return config;
+}
+
+Result<ClusterConfig> read_cluster_config(const std::string& path) {
+  OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kMaxFileBytes));
+  return parse_cluster_config(text, path);
+}
+
+Result<std::vector<ClusterHost>> parse_hostfile(std::string_view text, const std::string& path) {
+  std::vector<ClusterHost> hosts;
+  std::istringstream lines{std::string(text)};
+  int number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    std::istringstream words(line.substr(0, line.find('#')));
+    ClusterHost host;
+    if (!(words >> host.name)) continue;
+    if (!is_host_name(host.name)) return invalid_input("{}:{}: {} is no host name", path, number, quote(host.name));
+    for (std::string word; words >> word;) {
+      if (word.starts_with("max_slots=") || word.starts_with("max-slots=")) continue;
+      if (!word.starts_with("slots=")) {
+        return invalid_input("{}:{}: {}: a line is `name slots=N`", path, number, quote(word));
+      }
+      const auto slots = hostfile_slots(word);
+      if (!slots.ok()) return invalid_input("{}:{}: {}", path, number, slots.status().message());
+      host.slots = *slots;
+    }
+    const auto known = std::ranges::find(hosts, host.name, &ClusterHost::name);
+    if (known == hosts.end()) {
+      hosts.push_back(std::move(host));
+    } else {
+      known->slots += host.slots;
+    }
+  }
+  if (hosts.empty()) return invalid_input("{}: names no host", path);
+  return hosts;
+}
+
+Result<std::vector<ClusterHost>> read_hostfile(const std::string& path) {
+  OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kMaxFileBytes));
+  return parse_hostfile(text, path);
+}
+
+int total_slots(const std::vector<ClusterHost>& hosts) {
+  return std::accumulate(hosts.begin(), hosts.end(), 0,
+                         [](int sum, const ClusterHost& host) { return sum + host.slots; });
+}
+
+std::vector<size_t> host_of_ranks(const std::vector<ClusterHost>& hosts, int num_ranks) {
+  const size_t beyond = static_cast<size_t>(std::max(0, num_ranks - total_slots(hosts)));
+  std::vector<size_t> host_of_rank;
+  for (size_t host = 0; host < hosts.size(); ++host) {
+    const size_t extra = beyond / hosts.size() + (host < beyond % hosts.size() ? 1 : 0);
+    host_of_rank.insert(host_of_rank.end(), static_cast<size_t>(hosts[host].slots) + extra, host);
+  }
+  host_of_rank.resize(static_cast<size_t>(num_ranks));
+  return host_of_rank;
+}
+
+}  // namespace octet

@@ -1,0 +1,135 @@
+// octet plan: what a job would be, without starting it.
+#include <nlohmann/json.hpp>
+
+#include "launcher/commands/commands.h"
+#include "launcher/explain.h"
+#include "launcher/job_flags.h"
+#include "launcher/model_flags.h"
+#include "launcher/model_options.h"
+#include "launcher/output.h"
+#include "launcher/rank_plan.h"
+
+namespace octet {
+namespace {
+
+// Everything that is told of a job.
+struct JobPlan {
+  std::filesystem::path model;
+  ModelConfig config;
+  Topology topology;
+  std::vector<std::vector<int32_t>> experts_of_place;
+  std::vector<RankPlan> ranks;
+  std::vector<StepTraffic> traffic;
+};
+
+class PlanCommand final : public Command {
+ public:
+  const char* name() const override { return "plan"; }
+  const char* summary() const override { return "What each rank of a job would hold and send, without starting it"; }
+  const char* examples() const override {
+    return "Examples:\n"
+           "  octet plan --ranks 4\n"
+           "  octet plan --cluster two-hosts.toml --model ~/Mixtral-8x7B-v0.1 --kv-dtype bf16 --json\n"
+           "Takes the flags of the job; those that change no rank's share change nothing here.";
+  }
+
+  void declare(CLI::App& app) override {
+    app_ = &app;
+    declare_job_flags(app, job_flags_);
+    declare_model_flags(app, model_flags_);
+    app.add_flag("--json", json_, "print one JSON object");
+  }
+
+  Status run() override {
+    OCTET_ASSIGN_OR_RETURN(const ClusterConfig cluster, resolve_job(job_flags_));
+    OCTET_RETURN_IF_ERROR(apply_cluster_flags(cluster));
+    JobPlan plan;
+    plan.model = model_path(model_flags_);
+    OCTET_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(plan.model));
+    plan.config = checkpoint.config();
+    const ModelConfig& c = plan.config;
+    const ModelFlags& f = model_flags_;
+    OCTET_ASSIGN_OR_RETURN(
+        plan.topology, make_topology({cluster.layout.world, f.tp, f.dp, f.ep, f.etp}, {c.num_kv_heads, c.num_experts}));
+    OCTET_ASSIGN_OR_RETURN(plan.experts_of_place, place_experts(f, c.num_experts, plan.topology.ep));
+    OCTET_ASSIGN_OR_RETURN(const RowLayoutChooser chooser,
+                           RowLayoutChooser::create(exchange_policy(f), plan.topology, c.num_experts,
+                                                    c.experts_per_token, c.hidden_size, dtype_size(exchange_dtype(f))));
+    plan.ranks = plan_ranks(checkpoint, plan.topology, plan.experts_of_place, kv_dtype(f));
+    plan.traffic = plan_traffic(c, plan.topology, chooser, exchange_dtype(f), f.prefill_chunk);
+    const std::vector<std::string> hosts = hosts_of_ranks(cluster);
+    return json_ ? print_line(dump_json(as_json(plan, hosts))) : print(as_text(plan, hosts, chooser));
+  }
+
+ private:
+  // A flag given on the command line beats the cluster file.
+  Status apply_cluster_flags(const ClusterConfig& cluster) const {
+    for (const auto& [name, value] : cluster.command_flags()) {
+      CLI::Option* option = app_->get_option(name);
+      if (option->count() > 0) continue;
+      try {
+        option->add_result(value);
+        option->run_callback();
+      } catch (const CLI::ParseError& error) {
+        return invalid_input("{}: {}", job_flags_.cluster, error.what());
+      }
+    }
+    return ok_status();
+  }
+
+  static std::vector<std::string> hosts_of_ranks(const ClusterConfig& cluster) {
+    if (cluster.hosts.empty()) return std::vector<std::string>(static_cast<size_t>(cluster.layout.world), "localhost");
+    std::vector<std::string> names;
+    for (const size_t host : host_of_ranks(cluster.hosts, cluster.layout.world)) {
+      names.push_back(cluster.hosts[host].name);
+    }
+    return names;
+  }
+
+  std::string device() const { return model_flags_.device.empty() ? "default" : model_flags_.device; }
+
+  std::string as_text(const JobPlan& plan, const std::vector<std::string>& hosts,
+                      const RowLayoutChooser& chooser) const {
+    std::string text = fmt::format(
+        "{}\n{}\n", plan.model.string(),
+        explain_layout(plan.config, plan.topology, plan.experts_of_place, chooser, exchange_dtype(model_flags_)));
+    for (const StepTraffic& step : plan.traffic) {
+      text += fmt::format("{:<8} steps of {} row{}: {}, {} rounds a layer, {} a token sent by a rank\n", step.phase,
+                          step.rows, step.rows > 1 ? "s" : "", row_layout_name(step.layout), step.rounds_per_layer,
+                          human_bytes(step.bytes_per_token));
+    }
+    text += fmt::format("  {:<6} {:<16} {:<9} {}\n", "rank", "host", "device", rank_plan_heading());
+    for (size_t rank = 0; rank < plan.ranks.size(); ++rank) {
+      text += fmt::format("  {:<6} {:<16} {:<9} {}\n", rank, hosts[rank], device(), rank_plan_text(plan.ranks[rank]));
+    }
+    return text;
+  }
+
+  nlohmann::ordered_json as_json(const JobPlan& plan, const std::vector<std::string>& hosts) const {
+    nlohmann::ordered_json object{{"model", plan.model.string()}, {"layout", layout_json(plan.topology)}};
+    for (const StepTraffic& step : plan.traffic) {
+      object["phases"].push_back({{"phase", step.phase},
+                                  {"rows", step.rows},
+                                  {"exchange", row_layout_name(step.layout)},
+                                  {"rounds_per_layer", step.rounds_per_layer},
+                                  {"bytes_per_token", step.bytes_per_token}});
+    }
+    for (size_t rank = 0; rank < plan.ranks.size(); ++rank) {
+      nlohmann::ordered_json entry{{"rank", rank}, {"host", hosts[rank]}, {"device", device()}};
+      entry.update(rank_plan_json(plan.ranks[rank]));
+      object["ranks"].push_back(std::move(entry));
+    }
+    return object;
+  }
+
+  CLI::App* app_ = nullptr;
+  JobFlags job_flags_;
+  ModelFlags model_flags_;
+  bool json_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_plan_command() { return std::make_unique<PlanCommand>(); }
+
+}  // namespace octet

@@ -1,0 +1,142 @@
+// octet run: starts the ranks of a job and looks after them.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+
+#include "launcher/commands/commands.h"
+#include "launcher/host_probe.h"
+#include "launcher/job_flags.h"
+#include "launcher/output.h"
+#include "launcher/paths.h"
+#include "launcher/supervisor.h"
+#include "runtime/base/log.h"
+#include "runtime/base/thread_pool.h"
+
+namespace octet {
+namespace {
+
+using Words = std::vector<std::string>;
+
+// Cores of this host, hardware threads of one core counted once: what mpirun takes for its slots.
+int local_cores() {
+  std::set<std::string> cores;
+  for (int cpu = 0; cpu < num_available_cpus(); ++cpu) {
+    std::ifstream file(fmt::format("/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
+    std::string siblings;
+    if (file >> siblings) cores.insert(siblings);
+  }
+  return std::max(1, static_cast<int>(cores.size()));
+}
+
+bool has_flag(const Words& words, const std::string& name) {
+  return std::ranges::any_of(words,
+                             [&](const std::string& word) { return word == name || word.starts_with(name + "="); });
+}
+
+// The value that the words of a command give a flag; empty: none.
+std::string flag_value(const Words& words, const std::string& name) {
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i].starts_with(name + "=")) return words[i].substr(name.size() + 1);
+    if (words[i] == name && i + 1 < words.size()) return words[i + 1];
+  }
+  return "";
+}
+
+bool knows_flag(const std::string& command_name, const std::string& flag) {
+  for (const auto& command : make_commands()) {
+    if (command->name() != command_name) continue;
+    CLI::App app;
+    command->declare(app);
+    return app.get_option_no_throw(flag) != nullptr;
+  }
+  return false;
+}
+
+// The octet command with the flags that the cluster file adds; those that the command has already beat them.
+Words with_cluster_flags(const Words& command, const ClusterConfig& cluster) {
+  Words words = {command.front()};
+  for (const auto& [name, value] : cluster.command_flags()) {
+    if (!has_flag(command, name) && knows_flag(command.front(), name)) words.insert(words.end(), {name, value});
+  }
+  words.insert(words.end(), command.begin() + 1, command.end());
+  return words;
+}
+
+// Inside an allocation Slurm knows the hosts, unless the job names its own.
+bool uses_slurm(const ClusterConfig& cluster) {
+  return std::getenv("SLURM_JOB_ID") != nullptr && cluster.hosts.empty();
+}
+
+class RunCommand final : public Command {
+ public:
+  const char* name() const override { return "run"; }
+  const char* summary() const override { return "Run an octet command as a job of many ranks"; }
+  const char* examples() const override {
+    return "Examples:\n"
+           "  octet run --ranks 4 -- generate \"In the beginning\"\n"
+           "  octet run --cluster two-hosts.toml -- generate --file prompt.txt\n"
+           "  octet run --hostfile hosts --ranks 16 --dry-run -- logits \"Hello\" --out logits.safetensors\n"
+           "Inside a Slurm allocation the ranks are started by srun, else by mpirun; the command is printed.\n"
+           "Exit code 3: a rank was lost or hung, and one line says which.";
+  }
+
+  void declare(CLI::App& app) override {
+    declare_job_flags(app, flags_);
+    app.add_option("--restart", restarts_, "start a service that failed again, so many times")
+        ->check(CLI::Range(1, 1000000))
+        ->type_name("N");
+    app.add_flag("--dry-run", dry_run_, "only print the command, on standard output");
+    app.add_option("COMMAND", command_, "behind --: the octet command and its flags")->required();
+  }
+
+  Status run() override {
+    const bool is_service = command_.front() == "serve";
+    if (command_.front() == name()) return invalid_input("octet run cannot run itself");
+    if (restarts_ > 0 && !is_service) {
+      return invalid_input("--restart: {} is no service; only serve is started again", command_.front());
+    }
+    OCTET_ASSIGN_OR_RETURN(const ClusterConfig cluster, resolve_job(flags_));
+    const Words command = with_cluster_flags(command_, cluster);
+    const JobSpec job = make_job(cluster, command, is_service);
+    if (uses_slurm(cluster) && !cluster.mpirun_args.empty()) {
+      return invalid_input("{}: mpirun_args: inside a Slurm allocation srun starts the ranks", flags_.cluster);
+    }
+    const Words line = uses_slurm(cluster) ? srun_command(job) : mpirun_command(job);
+    if (dry_run_) return print_line(shell_line(line));
+    const std::string model = flag_value(command, "--model");
+    OCTET_RETURN_IF_ERROR(probe_hosts(job, job.program.front(), model.empty() ? default_model().string() : model));
+    log_info("{}", shell_line(line));
+    return Supervisor({.command = line, .is_service = is_service, .restarts = restarts_}).run();
+  }
+
+ private:
+  JobSpec make_job(const ClusterConfig& cluster, const Words& command, bool is_service) const {
+    JobSpec job;
+    job.num_ranks = cluster.layout.world;
+    job.hosts = cluster.hosts;
+    job.hostfile = flags_.hostfile;
+    job.local_slots = local_cores();
+    job.interface = cluster.interface;
+    job.as_root = geteuid() == 0;
+    job.is_service = is_service;
+    if (std::getenv("OCTET_MODEL") != nullptr) job.environment.emplace_back("OCTET_MODEL");
+    job.launcher_args = cluster.mpirun_args;
+    job.program = {cluster.binary.empty() ? std::filesystem::read_symlink("/proc/self/exe").string() : cluster.binary};
+    job.program.insert(job.program.end(), command.begin(), command.end());
+    return job;
+  }
+
+  JobFlags flags_;
+  int restarts_ = 0;
+  bool dry_run_ = false;
+  Words command_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_run_command() { return std::make_unique<RunCommand>(); }
+
+}  // namespace octet

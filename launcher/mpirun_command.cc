@@ -1,0 +1,87 @@
+#include "launcher/mpirun_command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace octet {
+namespace {
+
+// Seconds between the steps (SIGTERM, SIGKILL) in which mpirun ends the ranks that are left; its own default is 1.
+constexpr const char* kServiceKillStep = "2";
+
+using Words = std::vector<std::string>;
+
+void append(Words& words, const Words& more) { words.insert(words.end(), more.begin(), more.end()); }
+
+void append_hosts(Words& words, const JobSpec& job) {
+  if (!job.hostfile.empty()) {
+    append(words, {"--hostfile", job.hostfile});
+  } else {
+    Words names;
+    for (const ClusterHost& host : job.hosts) names.push_back(fmt::format("{}:{}", host.name, host.slots));
+    append(words, {"--host", fmt::format("{}", fmt::join(names, ","))});
+  }
+  append(words, {"--map-by", "slot"});
+}
+
+bool is_plain(const std::string& word) {
+  return !word.empty() && std::ranges::all_of(word, [](unsigned char c) {
+    return std::isalnum(c) != 0 || std::string_view("@%+=:,./-_").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+}
+
+}  // namespace
+
+std::vector<std::string> mpirun_command(const JobSpec& job) {
+  Words words = {"mpirun", "-n", std::to_string(job.num_ranks)};
+  if (!job.hosts.empty()) append_hosts(words, job);
+  const int slots = job.hosts.empty() ? job.local_slots : total_slots(job.hosts);
+  if (job.num_ranks > slots) words.push_back("--oversubscribe");
+  append(words, {"--bind-to", "none"});  // ranks share out a host's cores by themselves
+  if (job.as_root) words.push_back("--allow-run-as-root");
+  if (!job.interface.empty()) {
+    append(words, {"--mca", "btl_tcp_if_include", job.interface, "--mca", "oob_tcp_if_include", job.interface});
+  }
+  if (job.is_service) append(words, {"--mca", "odls_base_sigkill_timeout", kServiceKillStep});
+  for (const std::string& name : job.environment) append(words, {"-x", name});
+  append(words, job.launcher_args);
+  append(words, job.program);
+  return words;
+}
+
+std::vector<std::string> srun_command(const JobSpec& job) {
+  Words words = {"srun",       "--ntasks",        std::to_string(job.num_ranks),
+                 "--mpi=pmix", "--cpu-bind=none", "--kill-on-bad-exit=1"};
+  if (!job.interface.empty()) {
+    words.push_back("--export=ALL,OMPI_MCA_btl_tcp_if_include=" + job.interface);
+  }
+  append(words, job.launcher_args);
+  append(words, job.program);
+  return words;
+}
+
+JobSpec one_rank_a_host(JobSpec job, std::vector<std::string> program) {
+  for (ClusterHost& host : job.hosts) host.slots = 1;
+  job.num_ranks = static_cast<int>(job.hosts.size());
+  job.hostfile.clear();
+  job.program = std::move(program);
+  return job;
+}
+
+std::string shell_line(const std::vector<std::string>& words) {
+  std::string line;
+  for (const std::string& word : words) {
+    if (!line.empty()) line += ' ';
+    if (is_plain(word)) {
+      line += word;
+      continue;
+    }
+    line += '\'';
+    for (const char c : word) line += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    line += '\'';
+  }
+  return line;
+}
+
+}  // namespace octet

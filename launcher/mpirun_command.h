@@ -1,0 +1,37 @@
+// The command that starts the ranks of a job: pure functions from what is wanted to the words of mpirun or srun.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "launcher/cluster_config.h"
+
+namespace octet {
+
+// A job as its launcher has to know it.
+struct JobSpec {
+  int num_ranks = 1;
+  std::vector<ClusterHost> hosts;          // none: this host alone
+  std::string hostfile;                    // where `hosts` are from, if from there
+  int local_slots = 1;                     // of this host, as mpirun counts them: cores
+  std::string interface;                   // network of MPI; empty: MPI chooses
+  bool as_root = false;                    // mpirun wants to hear that this is meant
+  bool is_service = false;                 // its ranks have time to end what clients wait for
+  std::vector<std::string> environment;    // names of variables that the ranks get from here
+  std::vector<std::string> launcher_args;  // put behind the ones above
+  std::vector<std::string> program;        // what each rank runs
+};
+
+// mpirun ... program. Ranks are put on hosts as host_of_ranks says.
+std::vector<std::string> mpirun_command(const JobSpec& job);
+
+// srun ... program, inside a Slurm allocation, whose hosts it takes.
+std::vector<std::string> srun_command(const JobSpec& job);
+
+// The same job with one rank a host, which runs `program`: to look at the hosts before the job starts.
+JobSpec one_rank_a_host(JobSpec job, std::vector<std::string> program);
+
+// The words as one line that a shell reads back as the same words.
+std::string shell_line(const std::vector<std::string>& words);
+
+}  // namespace octet

@@ -1,0 +1,71 @@
+#include "launcher/rank_plan.h"
+
+#include "launcher/model_options.h"
+#include "launcher/output.h"
+#include "runtime/model/shard_weights.h"
+
+namespace octet {
+namespace {
+
+std::string range_text(const Range& range) {
+  return range.size() == 0 ? "-" : fmt::format("{}-{}", range.begin, range.end - 1);
+}
+
+}  // namespace
+
+std::vector<RankPlan> plan_ranks(const Checkpoint& checkpoint, const Topology& topology,
+                                 const std::vector<std::vector<int32_t>>& experts_of_place, DType kv_dtype) {
+  const ModelConfig& c = checkpoint.config();
+  std::vector<RankPlan> ranks;
+  for (int rank = 0; rank < topology.world; ++rank) {
+    ShardPlan shard =
+        make_shard_plan(topology, rank, c.num_kv_heads, c.vocab_size, c.intermediate_size, experts_of_place);
+    const int64_t weight_bytes = shard_file_bytes(checkpoint, shard);
+    ranks.push_back({std::move(shard), weight_bytes, kv_page_bytes(c, topology.tp, kv_dtype) / kPageTokens});
+  }
+  return ranks;
+}
+
+std::string rank_plan_heading() {
+  return fmt::format("{:<10} {:<11} {:<9} {:<11} experts", "weights", "KV a token", "KV heads", "ffn slices");
+}
+
+std::string rank_plan_text(const RankPlan& rank) {
+  return fmt::format("{:<10} {:<11} {:<9} {:<11} {}", human_bytes(static_cast<double>(rank.weight_bytes)),
+                     human_bytes(static_cast<double>(rank.kv_bytes_per_token)), range_text(rank.shard.kv_heads),
+                     range_text(rank.shard.ffn_slices), fmt::join(rank.shard.experts, ","));
+}
+
+nlohmann::ordered_json rank_plan_json(const RankPlan& rank) {
+  const auto range = [](const Range& r) { return nlohmann::ordered_json{r.begin, r.end}; };
+  return {{"weight_bytes", rank.weight_bytes},
+          {"kv_bytes_per_token", rank.kv_bytes_per_token},
+          {"kv_heads", range(rank.shard.kv_heads)},
+          {"ffn_slices", range(rank.shard.ffn_slices)},
+          {"experts", rank.shard.experts}};
+}
+
+std::string layout_text(const Topology& t) {
+  const auto s = [](int count) { return count > 1 ? "s" : ""; };
+  return fmt::format("layout of {} rank{}: tp {} x dp {}, ep {} x etp {} x {} replica{}", t.world, s(t.world), t.tp,
+                     t.dp, t.ep, t.etp, t.replicas, s(t.replicas));
+}
+
+nlohmann::ordered_json layout_json(const Topology& t) {
+  return {{"tp", t.tp}, {"dp", t.dp}, {"ep", t.ep}, {"etp", t.etp}, {"replicas", t.replicas}};
+}
+
+std::vector<StepTraffic> plan_traffic(const ModelConfig& config, const Topology& topology,
+                                      const RowLayoutChooser& chooser, DType exchange_dtype, int64_t prefill_chunk) {
+  std::vector<StepTraffic> steps;
+  for (const auto& [phase, rows] : {std::pair("prefill", prefill_chunk), std::pair("decode", int64_t{1})}) {
+    const RowLayoutKind layout = chooser.choose(rows);
+    const RowLayoutCost cost = row_layout_cost(layout, topology, config.num_experts, config.experts_per_token,
+                                               config.hidden_size, dtype_size(exchange_dtype));
+    steps.push_back(
+        {phase, rows, layout, cost.num_messages, cost.bytes_per_row() * static_cast<double>(config.num_layers)});
+  }
+  return steps;
+}
+
+}  // namespace octet

@@ -1,0 +1,46 @@
+// What the ranks of a layout hold and send: arithmetic over a checkpoint's header, before anything is loaded.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "parallel/row_layout_choice.h"
+#include "parallel/shard_plan.h"
+#include "runtime/model/checkpoint.h"
+
+namespace octet {
+
+struct RankPlan {
+  ShardPlan shard;
+  int64_t weight_bytes = 0;        // of the checkpoint's files that the rank reads
+  int64_t kv_bytes_per_token = 0;  // in all layers
+};
+
+// Of every rank of the layout.
+std::vector<RankPlan> plan_ranks(const Checkpoint& checkpoint, const Topology& topology,
+                                 const std::vector<std::vector<int32_t>>& experts_of_place, DType kv_dtype);
+
+// The cells of a table's row and its heading, all but the rank's number: weights, KV cache, what is owned.
+std::string rank_plan_heading();
+std::string rank_plan_text(const RankPlan& rank);
+nlohmann::ordered_json rank_plan_json(const RankPlan& rank);
+
+// "layout of 4 ranks: tp 4 x dp 1, …"
+std::string layout_text(const Topology& topology);
+nlohmann::ordered_json layout_json(const Topology& topology);
+
+// What a kind of step moves.
+struct StepTraffic {
+  std::string phase;  // "prefill", "decode"
+  int64_t rows = 0;   // of one dp group
+  RowLayoutKind layout = RowLayoutKind::kReplicated;
+  int rounds_per_layer = 0;    // in which a rank waits for others
+  double bytes_per_token = 0;  // sent by a rank in all layers, with uniform routing
+};
+
+// Of a full prefill chunk and of one decoded token.
+std::vector<StepTraffic> plan_traffic(const ModelConfig& config, const Topology& topology,
+                                      const RowLayoutChooser& chooser, DType exchange_dtype, int64_t prefill_chunk);
+
+}  // namespace octet
