@@ -12,7 +12,8 @@
 namespace octet {
 
 // Thread safety: one thread at a time uses a world and the communicators made of it; progress() says more. A world
-// outlives its communicators. Destroying it is collective.
+// outlives its communicators. Destroying it is collective: a rank that fails alone ends the job instead
+// (Watchdog::end_job), for the others would never come.
 class CommWorld {
  public:
   virtual ~CommWorld() = default;

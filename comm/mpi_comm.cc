@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <climits>
+#include <cstdlib>
 #include <numeric>
 
 #include "comm/local_comm.h"
@@ -231,6 +232,8 @@ class MpiWorld final : public CommWorld {
 }  // namespace
 
 Result<std::unique_ptr<CommWorld>> make_mpi_world() {
+  // Waiting is Waiter's business: Open MPI would yield within every look at a request where ranks share cores.
+  setenv("OMPI_MCA_mpi_yield_when_idle", "0", /*overwrite=*/0);
   // The engine's thread need not be the one that starts MPI, so FUNNELED is not enough.
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);

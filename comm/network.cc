@@ -144,7 +144,8 @@ std::vector<std::string> own_addresses(const std::string& interface) {
     const std::string address = wanted ? reachable_address(*entry) : "";
     if (!address.empty()) addresses.push_back(address);
   }
-  std::ranges::stable_partition(addresses, [](const std::string& text) { return text.find(':') == std::string::npos; });
+  std::stable_partition(addresses.begin(), addresses.end(),
+                        [](const std::string& text) { return text.find(':') == std::string::npos; });
   return addresses;
 }
 

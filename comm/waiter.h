@@ -1,19 +1,22 @@
 // Waiter: what to do between two looks at something that is not ready yet.
 #pragma once
 
+#include <sys/prctl.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
 
 namespace octet {
 
-// Where every rank has a core to itself it looks again at once, then lets others run between looks; where ranks share
-// cores it lets others run from the start, for whoever is waited for may need this core. A long wait sleeps: a
-// sixteenth of the time waited so far, so sleeping adds at most that to a wait, and at most a millisecond.
+// It looks again at once for a moment, a longer one where every rank has a core to itself. Then it sleeps: a 64th of
+// the time waited so far, so sleeping hardly adds to a wait, and at most a millisecond. It never yields: today's
+// kernels let who yields wait for the full time slice of whoever else runs there, milliseconds where a collective takes
+// microseconds, while who wakes from sleep runs at once.
 // One wait: pause() after each look; restart() when something has come and more is missing, or before a new wait.
 class Waiter {
  public:
-  explicit Waiter(bool core_to_itself) : core_to_itself_(core_to_itself) {}
+  explicit Waiter(bool core_to_itself) : spin_(core_to_itself ? kSpinOwnCore : kSpinSharedCore) {}
 
   void restart() { num_pauses_ = 0; }
 
@@ -21,20 +24,24 @@ class Waiter {
     const auto now = Clock::now();
     if (num_pauses_++ == 0) begin_ = now;
     const auto waited = now - begin_;
-    if (core_to_itself_ && waited < kSpin) return;
-    if (waited < (core_to_itself_ ? kYieldOwnCore : kYieldSharedCore)) return std::this_thread::yield();
-    std::this_thread::sleep_for(std::clamp<Clock::duration>(waited / 16, kShortestSleep, kLongestSleep));
+    if (waited >= spin_) sleep(std::clamp<Clock::duration>(waited / 64, kShortestSleep, kLongestSleep));
   }
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::chrono::microseconds kSpin{1000};
-  static constexpr std::chrono::microseconds kYieldOwnCore{20'000};
-  static constexpr std::chrono::microseconds kYieldSharedCore{200};
+  static constexpr std::chrono::microseconds kSpinOwnCore{200};
+  static constexpr std::chrono::microseconds kSpinSharedCore{20};
   static constexpr std::chrono::microseconds kShortestSleep{20};
   static constexpr std::chrono::microseconds kLongestSleep{1000};
 
-  const bool core_to_itself_;
+  static void sleep(Clock::duration duration) {
+    // Otherwise the kernel may add 50 microseconds to every sleep of this thread.
+    static thread_local const int exact = prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);
+    static_cast<void>(exact);
+    std::this_thread::sleep_for(duration);
+  }
+
+  const Clock::duration spin_;
   int num_pauses_ = 0;
   Clock::time_point begin_;
 };

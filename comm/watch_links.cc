@@ -72,23 +72,30 @@ Result<Hello> wait_for_hello(MessageLink& link, uint64_t secret, milliseconds li
   }
 }
 
+Status nobody_calls(const Invitation& invitation, const std::vector<RankLink>& links, int num_ranks) {
+  std::vector<int> missing;
+  for (int rank = 1; rank < num_ranks; ++rank) {
+    if (std::ranges::find(links, rank, &RankLink::rank) == links.end()) missing.push_back(rank);
+  }
+  return failed("ranks {} do not reach the watchdog of rank 0 at {}, port {}", fmt::join(missing, " "),
+                invitation.addresses.empty() ? "127.0.0.1" : fmt::format("{}", fmt::join(invitation.addresses, ", ")),
+                invitation.port);
+}
+
 // Rank 0: takes the calls of ranks 1 to num_ranks - 1.
-Result<std::vector<RankLink>> take_calls(const Listener& listener, uint64_t secret, int num_ranks) {
+Result<std::vector<RankLink>> take_calls(const Listener& listener, const Invitation& invitation, int num_ranks) {
   std::vector<RankLink> links;
   const auto deadline = Clock::now() + kJoinLimit;
   while (static_cast<int>(links.size()) + 1 < num_ranks) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
     auto socket = accept_tcp(listener, std::max(left, milliseconds(0)));
-    if (!socket.ok()) {
-      return failed("the watchdog waits for {} of {} ranks: {}", num_ranks - 1 - static_cast<int>(links.size()),
-                    num_ranks, socket.status().message());
-    }
+    if (!socket.ok()) return nobody_calls(invitation, links, num_ranks);
     MessageLink link(*std::move(socket));
-    const auto hello = wait_for_hello(link, secret, kAnswerLimit);
+    const auto hello = wait_for_hello(link, invitation.secret, kAnswerLimit);
     const bool is_new = hello.ok() && hello->rank > 0 && hello->rank < num_ranks &&
                         std::ranges::find(links, hello->rank, &RankLink::rank) == links.end();
     if (!is_new) continue;
-    link.send(MessageType::kHello, pack_hello({secret, 0}));
+    link.send(MessageType::kHello, pack_hello({invitation.secret, 0}));
     links.push_back({hello->rank, std::move(link)});
   }
   return links;
@@ -139,8 +146,7 @@ Result<std::vector<RankLink>> connect_watchdogs(CommWorld& world, const std::str
   if (!listener.ok()) {
     links = listener.status();
   } else if (invitation.port != 0) {
-    links = world.rank() == 0 ? take_calls(*listener, invitation.secret, world.size())
-                              : call_rank_0(invitation, world.rank());
+    links = world.rank() == 0 ? take_calls(*listener, invitation, world.size()) : call_rank_0(invitation, world.rank());
   }
   OCTET_RETURN_IF_ERROR(agree(world, links.status()));
   return links;

@@ -46,6 +46,14 @@ struct ExpertGroups {
   TensorView slots;           // I32 [rows, top_k]: the assignment of each choice, -1 where the expert is not here
 };
 
+// How the products of a row's chosen experts are added up.
+struct WeightedChoices {
+  TensorView slots;                   // I32 [rows, top_k]: where each choice's product is, -1: not added
+  TensorView ids;                     // I32 [rows, top_k]: experts, distinct where slots >= 0
+  TensorView weights;                 // F32 [rows, top_k]
+  DType product_dtype = DType::kF32;  // kBF16: weight · y is rounded once more, to bf16, before it is added
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -68,6 +76,10 @@ class Backend {
 
   // Copies on the device; one dtype, as many elements.
   virtual void copy(TensorView source, TensorView destination, Stream& stream) = 0;
+  // Copies as many elements from F32 to BF16, to the nearest (ties to even), or from BF16 to F32.
+  virtual void convert(TensorView source, TensorView destination, Stream& stream) = 0;
+  // Rounds the elements of x (F32) to bf16, in place.
+  virtual void round_to_bf16(TensorView x, Stream& stream) = 0;
 
   // Rows --------------------------------------------------------------------------------------------------------------
 
@@ -119,9 +131,8 @@ class Backend {
   // expert, -1 where it is not here (an id of -1 is nobody's).
   virtual void group_by_expert(TensorView ids, TensorView local_expert, const ExpertGroups& groups, Stream& stream) = 0;
   // out[r] = 0 + Σ weights[r, j] · y[slots[r, j]] over the choices with slots[r, j] >= 0, in ascending expert id, each
-  // product rounded before it is added. y F32 [*, hidden], slots, ids I32 [rows, top_k], weights F32 [rows, top_k].
-  virtual void weighted_sum(TensorView y, TensorView slots, TensorView ids, TensorView weights, TensorView out,
-                            Stream& stream) = 0;
+  // product rounded before it is added. y F32 [*, hidden], out F32 [rows, hidden].
+  virtual void weighted_sum(TensorView y, const WeightedChoices& choices, TensorView out, Stream& stream) = 0;
 };
 
 }  // namespace octet

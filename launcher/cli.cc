@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <sstream>
 #include <string>
@@ -48,12 +49,25 @@ std::vector<std::string> long_flags(const CLI::App& app) {
   return names;
 }
 
+// "generate", "bench generate"; empty for the program itself.
+std::string full_name(const CLI::App& app) {
+  if (app.get_parent() == nullptr) return "";
+  const std::string group = full_name(*app.get_parent());
+  return group.empty() ? app.get_name() : group + " " + app.get_name();
+}
+
+std::vector<std::string> subcommand_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* sub : app.get_subcommands({})) names.push_back(sub->get_name());
+  return names;
+}
+
 // The message of a usage error, with the nearest name where something is misspelt.
-std::string explain(const CLI::ParseError& error, CLI::App& root, const CLI::App& active,
-                    const std::vector<std::string>& arguments) {
+std::string explain(const CLI::ParseError& error, const CLI::App& active, const std::vector<std::string>& arguments) {
   std::string message = error.what();
   if (const auto end = message.find('\n'); end != std::string::npos) message.resize(end);
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || &active == &root) {
+  const std::vector<std::string> names = subcommand_names(active);
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || !names.empty()) {
     for (const std::string& argument : arguments) {
       const std::string word = argument.substr(0, argument.find('='));
       const bool is_flag = word.size() > 2 && word.starts_with("--");
@@ -61,11 +75,10 @@ std::string explain(const CLI::ParseError& error, CLI::App& root, const CLI::App
         const auto guess = nearest(word, long_flags(active));
         return fmt::format("unknown flag {}{}", word, guess ? fmt::format("; did you mean {}?", *guess) : "");
       }
-      if (is_flag || &active != &root) continue;
-      std::vector<std::string> names;
-      for (const CLI::App* sub : root.get_subcommands({})) names.push_back(sub->get_name());
+      if (is_flag || names.empty() || word == active.get_name()) continue;
       const auto guess = nearest(word, names);
-      return fmt::format("unknown command {}{}", word, guess ? fmt::format("; did you mean {}?", *guess) : "");
+      return fmt::format("unknown {}command {}{}", active.get_parent() == nullptr ? "" : full_name(active) + " ", word,
+                         guess ? fmt::format("; did you mean {}?", *guess) : "");
     }
   }
   return message;
@@ -80,9 +93,8 @@ int fail(const Status& status) {
 }
 
 int usage_error(const std::string& message, const CLI::App& active) {
-  const bool is_root = active.get_parent() == nullptr;
   if (launched_rank() == 0) {
-    log_error("{} (see octet {}--help)", message, is_root ? "" : active.get_name() + " ");
+    log_error("{} (see octet {}--help)", message, active.get_parent() == nullptr ? "" : full_name(active) + " ");
   }
   return invalid_input("usage").exit_code();
 }
@@ -96,6 +108,20 @@ void prepare_standard_streams() {
     OCTET_CHECK(stand_in == descriptor, "descriptor {}", stand_in);
   }
   std::signal(SIGPIPE, SIG_IGN);
+}
+
+// Where the command's flags are declared; its group is made with its first command.
+CLI::App& add_command(CLI::App& root, const Command& command) {
+  const std::string name = command.name();
+  const auto space = name.find(' ');
+  if (space == std::string::npos) return *root.add_subcommand(name, command.summary());
+  const std::string group_name = name.substr(0, space);
+  const auto names = subcommand_names(root);
+  if (std::ranges::find(names, group_name) == names.end()) {
+    CLI::App* group = root.add_subcommand(group_name, "Benchmarks: octet " + group_name + " --help");
+    group->require_subcommand(1)->footer("");
+  }
+  return *root.get_subcommand(group_name)->add_subcommand(name.substr(space + 1), command.summary());
 }
 
 int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
@@ -119,18 +145,20 @@ int run_cli(int argc, char** argv) {
   CommonFlags common;
   const auto commands = make_commands();
   for (const auto& command : commands) {
-    CLI::App* sub = root.add_subcommand(command->name(), command->summary());
-    sub->footer(command->examples());
-    command->declare(*sub);
-    declare_common(*sub, common);
+    CLI::App& sub = add_command(root, *command);
+    sub.footer(command->examples());
+    command->declare(sub);
+    declare_common(sub, common);
   }
   const auto active = [&root]() -> CLI::App& {
-    return root.get_subcommands().empty() ? root : *root.get_subcommands().front();
+    CLI::App* app = &root;
+    while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
+    return *app;
   };
   try {
     root.parse(argc, argv);
     for (const auto& command : commands) {
-      if (active().get_name() == command->name()) return run_command(active(), *command, common);
+      if (full_name(active()) == command->name()) return run_command(active(), *command, common);
     }
   } catch (const CLI::Success& success) {  // --help, --version
     std::ostringstream text;
@@ -138,7 +166,7 @@ int run_cli(int argc, char** argv) {
     const Status status = print(text.str());
     return status.ok() ? 0 : fail(status);
   } catch (const CLI::ParseError& error) {
-    return usage_error(explain(error, root, active(), {argv + 1, argv + argc}), active());
+    return usage_error(explain(error, active(), {argv + 1, argv + argc}), active());
   }
   return 1;
 }

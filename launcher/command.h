@@ -12,7 +12,7 @@ namespace octet {
 class Command {
  public:
   virtual ~Command() = default;
-  virtual const char* name() const = 0;
+  virtual const char* name() const = 0;      // "logits"; "bench generate" is the subcommand of a group
   virtual const char* summary() const = 0;   // one line of `octet --help`
   virtual const char* examples() const = 0;  // the end of `octet NAME --help`
   virtual void declare(CLI::App& app) = 0;

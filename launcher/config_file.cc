@@ -2,6 +2,7 @@
 
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "launcher/nearest.h"
@@ -30,11 +31,17 @@ Result<std::vector<std::string>> flag_values(const toml::node& node) {
   return invalid_input("a value or an array of values is expected");
 }
 
+// Whether `app` or a command below it has the flag.
+bool is_known(const CLI::App& app, const std::string& flag) {
+  const auto commands = app.get_subcommands({});
+  return app.get_option_no_throw(flag) != nullptr ||
+         std::ranges::any_of(commands, [&flag](const CLI::App* command) { return is_known(*command, flag); });
+}
+
 bool known_to_any_command(const CLI::App& app, const std::string& flag) {
-  for (const CLI::App* other : app.get_parent()->get_subcommands({})) {
-    if (other->get_option_no_throw(flag) != nullptr) return true;
-  }
-  return false;
+  const CLI::App* root = &app;
+  while (root->get_parent() != nullptr) root = root->get_parent();
+  return is_known(*root, flag);
 }
 
 std::optional<std::string> guess_key(const CLI::App& app, const std::string& key) {

@@ -23,9 +23,9 @@ uint64_t hash_safetensors(const fs::path& path, uint64_t before) {
 }
 
 uint64_t hash_configuration(const ModelFlags& f) {
-  return hash_text(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {}", f.device, f.isa, f.weights, f.kv_dtype,
+  return hash_text(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", f.device, f.isa, f.weights, f.kv_dtype,
                                f.kv_cache, f.prefill_chunk, f.max_batch, f.max_context, f.tp, f.dp, f.ep, f.etp,
-                               f.exchange, f.check_weights));
+                               f.exchange, f.exchange_dtype, f.check_weights));
 }
 
 }  // namespace

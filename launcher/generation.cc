@@ -2,6 +2,13 @@
 
 namespace octet {
 
+void apply_default_max_tokens(GenerationInput& input, const RequestBounds& bounds) {
+  constexpr int64_t kDefaultMaxTokens = 256;
+  const int64_t room = bounds.max_context - std::ssize(input.prompt);
+  if (input.params.max_tokens || room <= 0) return;  // without room, the engine says so
+  input.params.max_tokens = std::max(std::min(kDefaultMaxTokens, room), input.params.min_tokens);
+}
+
 Generation::Generation(GenerationInput input, const Tokenizer* tokenizer, OnText on_text)
     : input_(std::move(input)), tokenizer_(tokenizer), on_text_(std::move(on_text)) {
   if (!input_.params.sampling.seed) input_.params.sampling.seed = draw_seed();
@@ -54,10 +61,9 @@ bool Generation::on_token(const TokenEvent& event) {
   GenerationOutput& output = outputs_[index];
   output.token_ids.push_back(event.token_id);
   if (event.logprobs != nullptr) output.logprobs.push_back({event.token_id, *event.logprobs});
-  if (event.finish == FinishReason::kStop) {
-    output.stop_token_id = event.token_id;  // it ends the text and is not part of it
-    return true;
-  }
+  if (event.finish == FinishReason::kStop) output.stop_token_id = event.token_id;
+  // A token that ends the text is not part of it.
+  if (event.finish == FinishReason::kStop || event.finish == FinishReason::kEos) return true;
   if (streams_.empty()) return false;
   release(index, streams_[index].add(event.token_id));
   output.stop_text = streams_[index].stop();

@@ -22,6 +22,9 @@ struct GenerationInput {
   bool is_chat = false;  // the output is an answer of its own, not the prompt's continuation
 };
 
+// Without a --max-tokens, `generate` ends after so many tokens, or at the context's end.
+void apply_default_max_tokens(GenerationInput& input, const RequestBounds& bounds);
+
 struct TokenReport {
   TokenId token_id = 0;
   Logprobs logprobs;
@@ -57,6 +60,7 @@ class Generation {
   RequestId id() const { return id_; }
   bool done() const { return num_finished_ == outputs_.size(); }
   const std::vector<GenerationOutput>& outputs() const { return outputs_; }
+  int64_t num_tokens() const { return num_tokens_; }  // of all outputs, so far
   uint64_t seed() const { return *input_.params.sampling.seed; }
 
   // The object of `generate --json` for one sample; load_seconds unset leaves its entry out.

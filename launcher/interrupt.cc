@@ -7,11 +7,11 @@
 namespace octet {
 namespace {
 
-volatile std::sig_atomic_t interrupted = 0;
+volatile std::sig_atomic_t interrupted = 0;  // the signal that came
 
-void on_signal(int) {
+void on_signal(int signal) {
   if (interrupted != 0) _exit(130);
-  interrupted = 1;
+  interrupted = signal;
 }
 
 }  // namespace
@@ -24,5 +24,11 @@ void catch_interrupts() {
 }
 
 Status check_interrupted() { return interrupted != 0 ? Status(StatusCode::kInterrupted, "interrupted") : ok_status(); }
+
+bool take_interrupt() {
+  if (interrupted != SIGINT) return false;
+  interrupted = 0;
+  return true;
+}
 
 }  // namespace octet

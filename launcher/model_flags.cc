@@ -23,6 +23,12 @@ void declare_rank_flags(CLI::App& app, ModelFlags& flags) {
   group(app.add_option("--exchange", flags.exchange, "how rows reach their experts: auto, all-to-all, replicated"))
       ->check(CLI::IsMember({"auto", "all-to-all", "replicated"}))
       ->capture_default_str();
+  group(
+      app.add_option("--exchange-dtype", flags.exchange_dtype,
+                     "precision of what experts take and give: fp32, or bf16 for half the bytes (changes results alike "
+                     "on any number of ranks)"))
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->capture_default_str();
   group(app.add_option("--placement", flags.placement, "experts of each place: linear, round-robin, or a TOML file"))
       ->capture_default_str();
   group(app.add_flag("--explain", flags.explain,

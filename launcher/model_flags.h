@@ -22,6 +22,7 @@ struct ModelFlags {
 
   int tp = 0, dp = 0, ep = 0, etp = 0;  // 0: the default of the number of ranks
   std::string exchange = "auto";
+  std::string exchange_dtype = "fp32";
   std::string placement = "linear";
   bool explain = false;
   double heartbeat_limit = 10;    // seconds

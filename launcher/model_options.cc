@@ -16,6 +16,8 @@ DType kv_dtype(const ModelFlags& flags) {
   return flags.kv_dtype == "int8" ? DType::kI8 : DType::kF32;
 }
 
+DType exchange_dtype(const ModelFlags& flags) { return flags.exchange_dtype == "bf16" ? DType::kBF16 : DType::kF32; }
+
 ExchangePolicy exchange_policy(const ModelFlags& flags) {
   if (flags.exchange == "all-to-all") return ExchangePolicy::kAllToAll;
   return flags.exchange == "replicated" ? ExchangePolicy::kReplicated : ExchangePolicy::kAuto;

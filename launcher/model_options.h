@@ -19,6 +19,7 @@ std::filesystem::path model_path(const ModelFlags& flags);
 DType kv_dtype(const ModelFlags& flags);
 // --exchange
 ExchangePolicy exchange_policy(const ModelFlags& flags);
+DType exchange_dtype(const ModelFlags& flags);
 // --placement: the experts of each of `num_places` places, from its name or its file (kInvalidInput names it).
 Result<std::vector<std::vector<int32_t>>> place_experts(const ModelFlags& flags, int64_t num_experts, int num_places);
 

@@ -31,22 +31,29 @@ std::string human_bytes(double bytes) {
   return fmt::format("{:.{}f} {}", bytes, unit == 0 || bytes >= 100 ? 0 : 1, kUnits[unit]);
 }
 
-ProgressBar::ProgressBar(std::string label, int64_t total_bytes)
-    : label_(std::move(label)), total_(total_bytes), enabled_(total_bytes > 0 && isatty(STDERR_FILENO) != 0) {}
+ProgressBar::ProgressBar(std::string label, int64_t total, std::string total_text)
+    : label_(std::move(label)),
+      total_(total),
+      total_text_(std::move(total_text)),
+      enabled_(total > 0 && isatty(STDERR_FILENO) != 0) {}
 
-ProgressBar::~ProgressBar() {
+void ProgressBar::clear() {
   if (last_percent_ >= 0) std::fputs("\r\033[K", stderr);
+  last_percent_ = -1;
 }
 
-void ProgressBar::update(int64_t bytes) {
+void ProgressBar::update(int64_t done, std::string_view note) {
   if (!enabled_) return;
-  const int percent = static_cast<int>(100 * bytes / total_);
-  if (percent == last_percent_) return;
+  const int percent = static_cast<int>(100 * done / total_);
+  const auto now = std::chrono::steady_clock::now();
+  const bool note_is_due = !note.empty() && now - last_drawn_ > std::chrono::milliseconds(200);
+  if (percent == last_percent_ && !note_is_due) return;
   last_percent_ = percent;
+  last_drawn_ = now;
   constexpr int kWidth = 30;
   std::string bar(static_cast<size_t>(percent * kWidth / 100), '#');
   bar.resize(kWidth, '.');
-  fmt::print(stderr, "\r{} [{}] {:3}% of {}", label_, bar, percent, human_bytes(static_cast<double>(total_)));
+  fmt::print(stderr, "\r{} [{}] {:3}% of {}{}\033[K", label_, bar, percent, total_text_, note);
   std::fflush(stderr);
 }
 

@@ -1,6 +1,7 @@
 // What commands write: data to standard output, progress to standard error.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -26,14 +27,21 @@ std::string human_bytes(double bytes);
 // A bar on standard error that is redrawn in place; nothing when that is not a terminal.
 class ProgressBar {
  public:
-  ProgressBar(std::string label, int64_t total_bytes);
-  ~ProgressBar();
-  void update(int64_t bytes);
+  // total_text: the total with its unit.
+  ProgressBar(std::string label, int64_t total, std::string total_text);
+  ~ProgressBar() { clear(); }
+  bool enabled() const { return enabled_; }
+  // note: what else there is to say, redrawn a few times a second.
+  void update(int64_t done, std::string_view note = "");
+  // Takes the bar away, so that a line can be logged in its place.
+  void clear();
 
  private:
   std::string label_;
   int64_t total_;
+  std::string total_text_;
   int last_percent_ = -1;
+  std::chrono::steady_clock::time_point last_drawn_;
   bool enabled_;
 };
 

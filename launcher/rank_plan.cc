@@ -56,14 +56,14 @@ nlohmann::ordered_json layout_json(const Topology& t) {
 }
 
 std::vector<StepTraffic> plan_traffic(const ModelConfig& config, const Topology& topology,
-                                      const RowLayoutChooser& chooser, int64_t prefill_chunk) {
+                                      const RowLayoutChooser& chooser, DType exchange_dtype, int64_t prefill_chunk) {
   std::vector<StepTraffic> steps;
   for (const auto& [phase, rows] : {std::pair("prefill", prefill_chunk), std::pair("decode", int64_t{1})}) {
     const RowLayoutKind layout = chooser.choose(rows);
     const RowLayoutCost cost = row_layout_cost(layout, topology, config.num_experts, config.experts_per_token,
-                                               config.hidden_size, sizeof(float));
+                                               config.hidden_size, dtype_size(exchange_dtype));
     steps.push_back(
-        {phase, rows, layout, cost.num_messages, cost.bytes_per_row * static_cast<double>(config.num_layers)});
+        {phase, rows, layout, cost.num_messages, cost.bytes_per_row() * static_cast<double>(config.num_layers)});
   }
   return steps;
 }

@@ -41,6 +41,6 @@ struct StepTraffic {
 
 // Of a full prefill chunk and of one decoded token.
 std::vector<StepTraffic> plan_traffic(const ModelConfig& config, const Topology& topology,
-                                      const RowLayoutChooser& chooser, int64_t prefill_chunk);
+                                      const RowLayoutChooser& chooser, DType exchange_dtype, int64_t prefill_chunk);
 
 }  // namespace octet

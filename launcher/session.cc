@@ -94,6 +94,9 @@ Status Session::open_model(const SessionNeeds& needs) {
   OCTET_ASSIGN_OR_RETURN(tokenizer_, open_tokenizer_if_any(path_));
   config_ = checkpoint.config();
   generation_defaults_ = checkpoint.generation_defaults();
+  bytes_per_weight_ = flags_.weights == "file"
+                          ? static_cast<double>(checkpoint.file_bytes()) / static_cast<double>(config_.num_parameters())
+                          : 2;
   checkpoint_ = std::move(checkpoint);
   OCTET_ASSIGN_OR_RETURN(config_.max_positions, choose_context(flags_, config_));
   const int threads = flags_.threads > 0 ? flags_.threads : std::max(1, num_available_cpus() / world_->local_size());
@@ -107,6 +110,7 @@ Status Session::open_model(const SessionNeeds& needs) {
   options_.max_context = config_.max_positions;
   options_.load.dtype = kept_dtype(flags_.weights);
   options_.exchange = exchange_policy(flags_);
+  options_.exchange_dtype = exchange_dtype(flags_);
   OCTET_ASSIGN_OR_RETURN(options_.experts_of_place, place_experts(flags_, config_.num_experts, topology_.ep));
   OCTET_ASSIGN_OR_RETURN(options_.num_pages, choose_pages(flags_, config_.max_positions, page_bytes()));
   return ok_status();
@@ -172,7 +176,8 @@ Status Session::load() {
 Status Session::load_shard() {
   const auto start = std::chrono::steady_clock::now();
   const bool shows_progress = world_->rank() == 0;
-  ProgressBar bar("loading", shows_progress ? checkpoint_->file_bytes() : 0);
+  const int64_t total_bytes = checkpoint_->file_bytes();
+  ProgressBar bar("loading", shows_progress ? total_bytes : 0, human_bytes(static_cast<double>(total_bytes)));
   options_.load.progress = [&](int64_t bytes) {
     bar.update(bytes);
     world_->progress().tick();
@@ -182,19 +187,27 @@ Status Session::load_shard() {
   OCTET_RETURN_IF_ERROR(agree_if_many(*world_, runner.status()));
   runner_ = *std::move(runner);
   options_.load.progress = nullptr;
+  bar.clear();
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double bytes = static_cast<double>(runner_->weight_bytes_read());
   log_info("{}: read {} of {} in {:.2f} s ({}/s) on {}, KV cache of {} tokens ({})", path_.string(), human_bytes(bytes),
-           human_bytes(static_cast<double>(checkpoint_->file_bytes())), load_seconds_,
-           human_bytes(bytes / load_seconds_), backend_->name(), options_.num_pages * kPageTokens,
+           human_bytes(static_cast<double>(total_bytes)), load_seconds_, human_bytes(bytes / load_seconds_),
+           backend_->name(), options_.num_pages * kPageTokens,
            human_bytes(static_cast<double>(options_.num_pages * page_bytes())));
   if (flags_.explain && leads())
-    log_info("{}", explain_layout(config_, topology_, options_.experts_of_place, runner_->row_layouts()));
+    log_info("{}", explain_layout(config_, topology_, options_.experts_of_place, runner_->row_layouts(),
+                                  options_.exchange_dtype));
   checkpoint_.reset();
   return ok_status();
 }
 
 int64_t Session::page_bytes() const { return kv_page_bytes(config_, topology_.tp, options_.kv_dtype); }
+
+double Session::bytes_per_kv_element() const {
+  const int64_t elements =
+      2 * config_.num_layers * config_.num_kv_heads / topology_.tp * config_.head_dim * kPageTokens;
+  return static_cast<double>(page_bytes()) / static_cast<double>(elements);
+}
 
 EngineOptions Session::engine_options() const {
   return {.prefill_chunk = flags_.prefill_chunk, .max_batch = flags_.max_batch};

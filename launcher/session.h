@@ -51,6 +51,9 @@ class Session {
   Result<const Tokenizer*> require_tokenizer() const;
   // REQUIRES: loaded.
   ModelRunner& runner() { return leader_ ? static_cast<ModelRunner&>(*leader_) : *runner_; }
+  // Of one weight as it is kept, and of one element of the KV cache, scales included.
+  double bytes_per_weight() const { return bytes_per_weight_; }
+  double bytes_per_kv_element() const;
   double load_seconds() const { return load_seconds_; }
   const std::filesystem::path& path() const { return path_; }
 
@@ -76,6 +79,7 @@ class Session {
   std::unique_ptr<Mixtral> runner_;
   std::unique_ptr<LeadingRunner> leader_;  // rank 0 of several
   bool followers_wait_ = false;            // for rank 0's first word
+  double bytes_per_weight_ = 0;
   double load_seconds_ = 0;
 };
 

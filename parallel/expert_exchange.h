@@ -1,4 +1,7 @@
 // ExpertExchange: carries token rows to the ranks that own their experts and brings the weighted sums home.
+//
+// In bf16, three things are rounded wherever a row is computed, also on one rank alone: the experts' input, each
+// product weight · y, and their sum. So results do not depend on what travelled.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +27,8 @@ class ExpertExchange {
   virtual int64_t max_assignments() const = 0;
   // How many rows each dp group has in the dispatches that follow.
   virtual void begin(std::span<const int64_t> rows_of_group) = 0;
-  // rows F32 [rows, hidden], ids I32 [rows, top_k], weights F32 [rows, top_k]: of this rank's rows. The route is valid
-  // until the next dispatch.
+  // rows F32 [rows, hidden], ids I32 [rows, top_k], weights F32 [rows, top_k]: of this rank's rows. `rows` may be
+  // rounded in place to the exchange's precision. The route is valid until the next dispatch.
   virtual Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) = 0;
   // out[r] = Σ weight · y of row r's experts in ascending expert id, for this rank's rows. y F32 [assignments, hidden]:
   // what the local experts computed (with several ranks to a place, their partial products); used up.

@@ -20,11 +20,22 @@ std::vector<int32_t> local_indexes(const ExchangeShape& shape, int place) {
 
 int64_t sum(const std::vector<int64_t>& counts) { return std::accumulate(counts.begin(), counts.end(), int64_t{0}); }
 
+// With at most two experts a row their sum does not depend on where it is formed.
+bool travel_as_sums(const ExchangeShape& shape) { return shape.top_k <= 2; }
+
 TensorView as_rows(std::vector<int32_t>& values, int64_t width) {
   return {values.data(), DType::kI32, {std::ssize(values) / width, width}};
 }
 
 }  // namespace
+
+// The last part of a near-equal division is its largest.
+AllToAllExpertExchange::Capacity::Capacity(const ExchangeShape& shape, const Topology& topology, int64_t num_local)
+    : mine(near_equal_part(shape.max_rows, topology.tp, topology.tp - 1).size()),
+      sent(mine * std::min<int64_t>(shape.top_k, topology.ep) * topology.etp),
+      received(mine * topology.ep * topology.etp),
+      returned(travel_as_sums(shape) ? received : received * std::max<int64_t>(1, std::min(shape.top_k, num_local))),
+      arrived(mine * (travel_as_sums(shape) ? std::min<int64_t>(shape.top_k, topology.ep) : shape.top_k)) {}
 
 AllToAllExpertExchange::AllToAllExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology,
                                                const ExchangeShape& shape)
@@ -34,39 +45,30 @@ AllToAllExpertExchange::AllToAllExpertExchange(Backend& backend, ModelComms& com
       etp_index_(topology.etp_index(comms.world.rank())),
       num_ranks_(comms.experts->size()),
       top_k_(shape.top_k),
-      hidden_(shape.hidden),
-      sums_travel_(shape.top_k <= 2),
+      dtype_(shape.dtype),
+      sums_travel_(travel_as_sums(shape)),
       places_of_(places_of_experts(shape.experts_of_place, shape.num_experts)),
       my_place_(topology.ep_index(comms.world.rank())),
+      capacity_(shape, topology, std::ssize(shape.experts_of_place[static_cast<size_t>(my_place_)])),
       local_(backend, shape.top_k, local_indexes(shape, my_place_),
-             std::ssize(shape.experts_of_place[static_cast<size_t>(my_place_)]),
-             num_ranks_ * near_equal_part(shape.max_rows, topology.tp, topology.tp - 1).size()),
+             std::ssize(shape.experts_of_place[static_cast<size_t>(my_place_)]), capacity_.received),
       place_reducer_(backend, *comms.place, local_.max_assignments() * shape.hidden),
+      send_(backend.allocate_tensor(dtype_, {capacity_.sent, shape.hidden})),
+      received_(backend.allocate_tensor(DType::kF32, {capacity_.received, shape.hidden})),
+      returned_(backend.allocate_tensor(DType::kF32, {capacity_.returned, shape.hidden})),
+      arrived_(backend.allocate_tensor(DType::kF32, {capacity_.arrived, shape.hidden})),
+      outgoing_(backend, dtype_, std::max(capacity_.mine, capacity_.returned), shape.hidden),
+      incoming_(backend, dtype_, std::max(capacity_.received, capacity_.arrived), shape.hidden),
+      index_(backend.allocate_tensor(DType::kI32, {capacity_.sent, 1})),
+      ids_(backend.allocate_tensor(DType::kI32, {capacity_.received, top_k_})),
+      weights_(backend.allocate_tensor(DType::kF32, {capacity_.received, top_k_})),
+      slots_(backend.allocate_tensor(DType::kI32, {std::max(capacity_.returned, capacity_.mine), top_k_})),
+      order_(backend.allocate_tensor(DType::kI32, {std::max(capacity_.returned, capacity_.mine), top_k_})),
+      ones_(backend.allocate_tensor(DType::kF32, {std::max(capacity_.returned, capacity_.mine), top_k_})),
       send_rows_(static_cast<size_t>(num_ranks_)),
       receive_rows_(static_cast<size_t>(num_ranks_)),
       return_rows_(static_cast<size_t>(num_ranks_)),
-      arrive_rows_(static_cast<size_t>(num_ranks_)) {
-  // The last part of a near-equal division is its largest.
-  const int64_t mine = near_equal_part(shape.max_rows, topology.tp, topology.tp - 1).size();
-  const int64_t places_of_row = std::min<int64_t>(top_k_, topology.ep);
-  const int64_t products_of_row = sums_travel_ ? places_of_row : top_k_;
-  const int64_t received = num_ranks_ * mine;
-  const int64_t returned = sums_travel_ ? received : std::max(received, local_.max_assignments());
-  const auto tensor = [&](DType dtype, int64_t rows, int64_t width) {
-    return backend.allocate_tensor(dtype, {rows, width});
-  };
-  send_ = tensor(DType::kF32, mine * places_of_row * etp_, hidden_);
-  received_ = tensor(DType::kF32, received, hidden_);
-  returned_ = tensor(DType::kF32, returned, hidden_);
-  arrived_ = tensor(DType::kF32, mine * products_of_row, hidden_);
-  index_ = tensor(DType::kI32, mine * places_of_row * etp_, 1);
-  ids_ = tensor(DType::kI32, received, top_k_);
-  weights_ = tensor(DType::kF32, received, top_k_);
-  const int64_t listed = std::max(returned, mine);
-  slots_ = tensor(DType::kI32, listed, top_k_);
-  order_ = tensor(DType::kI32, listed, top_k_);
-  ones_ = tensor(DType::kF32, listed, top_k_);
-}
+      arrive_rows_(static_cast<size_t>(num_ranks_)) {}
 
 // Replicas of an expert: the rank's own place if it is one of them, else one for each source rank.
 int AllToAllExpertExchange::place_of(int32_t expert) const {
@@ -115,10 +117,11 @@ TensorView AllToAllExpertExchange::exchange_rows(TensorView rows, Stream& stream
   const TensorView index{index_.view.data, DType::kI32, {num_sent}};
   backend_.upload(send_row_.data(), index, stream);
   const TensorView packed = send_.view.slice_rows(0, num_sent);
-  backend_.gather_rows(rows, index, packed, stream);
+  backend_.gather_rows(outgoing_.pack(rows, stream), index, packed, stream);
   const TensorView received = received_.view.slice_rows(0, sum(receive_rows_));
   comms_.world.progress().set_phase(Phase::kDispatch);
-  comms_.experts->all_to_all_v(packed, send_rows_, received, receive_rows_, stream);
+  comms_.experts->all_to_all_v(packed, send_rows_, incoming_.landing(received), receive_rows_, stream);
+  incoming_.unpack(received, stream);
   return received;
 }
 
@@ -197,8 +200,8 @@ TensorView AllToAllExpertExchange::weigh(const Route& route, TensorView y, Strea
   backend_.upload(return_ids_.data(), ids, stream);
   backend_.upload(return_weights_.data(), weights, stream);
   const TensorView products = returned_.view.slice_rows(0, count);
-  backend_.weighted_sum(y, slots, ids, weights, products, stream);
-  return products;
+  backend_.weighted_sum(y, {slots, ids, weights, dtype_}, products, stream);
+  return outgoing_.pack(products, stream);
 }
 
 // Which arrival belongs to each choice of this rank's rows (-1: another choice's sum holds it), and how many come from
@@ -234,7 +237,8 @@ void AllToAllExpertExchange::combine(const Route& route, TensorView y, TensorVie
   list_arrivals(out.rows());
   const TensorView arrived = arrived_.view.slice_rows(0, sum(arrive_rows_));
   comms_.world.progress().set_phase(Phase::kCombine);
-  comms_.experts->all_to_all_v(products, return_rows_, arrived, arrive_rows_, stream);
+  comms_.experts->all_to_all_v(products, return_rows_, incoming_.landing(arrived), arrive_rows_, stream);
+  incoming_.unpack(arrived, stream);
 
   const TensorView slots = slots_.view.slice_rows(0, out.rows());
   const TensorView ids = order_.view.slice_rows(0, out.rows());
@@ -243,7 +247,8 @@ void AllToAllExpertExchange::combine(const Route& route, TensorView y, TensorVie
   backend_.upload(arrival_of_choice_.data(), slots, stream);
   backend_.upload(host_ids_.data(), ids, stream);
   backend_.upload(return_weights_.data(), ones, stream);
-  backend_.weighted_sum(arrived, slots, ids, ones, out, stream);
+  backend_.weighted_sum(arrived, {slots, ids, ones}, out, stream);
+  if (dtype_ == DType::kBF16) backend_.round_to_bf16(out, stream);
 }
 
 }  // namespace octet

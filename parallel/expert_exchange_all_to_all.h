@@ -15,6 +15,7 @@
 #include "parallel/local_experts.h"
 #include "parallel/rank_groups.h"
 #include "parallel/tree_reduce.h"
+#include "parallel/wire_rows.h"
 
 namespace octet {
 
@@ -28,6 +29,15 @@ class AllToAllExpertExchange final : public ExpertExchange {
   void combine(const Route& route, TensorView y, TensorView out, Stream& stream) override;
 
  private:
+  // Most rows of a step.
+  struct Capacity {
+    Capacity(const ExchangeShape& shape, const Topology& topology, int64_t num_local);
+    int64_t mine;      // of this rank
+    int64_t sent;      // copies of them for other ranks and this one
+    int64_t received;  // from all
+    int64_t returned;  // sums, or products, of the received
+    int64_t arrived;   // of this rank's own, back home
+  };
   // Rows or products that travel together: of every rank of the expert group, in its order.
   using Counts = std::vector<int64_t>;
 
@@ -46,15 +56,18 @@ class AllToAllExpertExchange final : public ExpertExchange {
   int etp_index_;
   int64_t num_ranks_;
   int64_t top_k_;
-  int64_t hidden_;
+  DType dtype_;
   bool sums_travel_;                         // top_k <= 2
   std::vector<std::vector<int>> places_of_;  // [num_experts]: places that own it, ascending
   int my_place_;
+  Capacity capacity_;
   LocalExperts local_;
   TreeReducer place_reducer_;
 
-  Tensor send_, received_;       // [rows, hidden]
-  Tensor returned_, arrived_;    // [products, hidden]
+  Tensor send_;                // of the exchange's dtype, [rows, hidden]
+  Tensor received_;            // [rows, hidden]
+  Tensor returned_, arrived_;  // [products, hidden]
+  WireRows outgoing_, incoming_;
   Tensor index_;                 // I32: uploads of row indexes
   Tensor ids_, weights_;         // of the received rows
   Tensor slots_, order_, ones_;  // of the returns, then of the arrivals

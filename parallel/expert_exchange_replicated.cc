@@ -38,6 +38,7 @@ ReplicatedExpertExchange::ReplicatedExpertExchange(Backend& backend, ModelComms&
                                                    const ExchangeShape& shape)
     : backend_(backend),
       comms_(comms),
+      dtype_(shape.dtype),
       dp_of_rank_(dp_of_ranks(topology, make_rank_groups(topology, comms.world.rank()).experts)),
       groups_here_(distinct(dp_of_rank_)),
       my_group_(topology.dp_index(comms.world.rank())),
@@ -46,6 +47,8 @@ ReplicatedExpertExchange::ReplicatedExpertExchange(Backend& backend, ModelComms&
              shape.max_rows * std::ssize(groups_here_)),
       place_reducer_(backend, *comms.place, local_.max_assignments() * shape.hidden),
       peer_reducer_(backend, *comms.peers, shape.max_rows * std::ssize(groups_here_) * shape.hidden),
+      sent_(backend, shape.dtype, one_group() ? 0 : shape.max_rows, shape.hidden),
+      received_(backend, shape.dtype, one_group() ? 0 : shape.max_rows * std::ssize(groups_here_), shape.hidden),
       share_of_(dp_of_rank_.size()) {
   const int64_t max_rows = one_group() ? 0 : shape.max_rows * std::ssize(groups_here_);
   rows_ = backend.allocate_tensor(DType::kF32, {max_rows, shape.hidden});
@@ -72,16 +75,28 @@ void ReplicatedExpertExchange::begin(std::span<const int64_t> rows_of_group) {
   }
 }
 
+// This rank's part of its rows goes to all, and all parts come here.
+TensorView ReplicatedExpertExchange::gather_rows(TensorView rows, int64_t total, Stream& stream) {
+  const TensorView mine = sent_.pack(rows.slice_rows(my_share_.begin, my_share_.size()), stream);
+  const TensorView all = rows_.view.slice_rows(0, total);
+  comms_.world.progress().set_phase(Phase::kDispatch);
+  comms_.experts->all_gather_v(mine, share_of_, received_.landing(all), stream);
+  received_.unpack(all, stream);
+  return all;
+}
+
 Route ReplicatedExpertExchange::dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) {
-  if (one_group()) return {rows, ids, weights, local_.group(ids, stream)};
+  if (one_group()) {
+    if (dtype_ == DType::kBF16) backend_.round_to_bf16(rows, stream);
+    return {rows, ids, weights, local_.group(ids, stream)};
+  }
   const int64_t total = std::accumulate(share_of_.begin(), share_of_.end(), int64_t{0});
   const auto gather = [&](TensorView mine, const Tensor& all) {
     const TensorView whole = all.view.slice_rows(0, total);
     comms_.experts->all_gather_v(mine.slice_rows(my_share_.begin, my_share_.size()), share_of_, whole, stream);
     return whole;
   };
-  comms_.world.progress().set_phase(Phase::kDispatch);
-  const TensorView all_rows = gather(rows, rows_);
+  const TensorView all_rows = gather_rows(rows, total, stream);
   comms_.world.progress().set_phase(Phase::kDispatchCounts);
   const TensorView all_ids = gather(ids, ids_);
   return {all_rows, all_ids, gather(weights, weights_), local_.group(all_ids, stream)};
@@ -93,10 +108,11 @@ void ReplicatedExpertExchange::combine(const Route& route, TensorView y, TensorV
     place_reducer_.all_reduce(y.slice_rows(0, local_.num_assignments(route.groups, stream)), stream);
   }
   const TensorView sums = one_group() ? out : sums_.view.slice_rows(0, route.rows.rows());
-  backend_.weighted_sum(y, route.groups.slots, route.ids, route.weights, sums, stream);
+  backend_.weighted_sum(y, {route.groups.slots, route.ids, route.weights, dtype_}, sums, stream);
   comms_.world.progress().set_phase(Phase::kCombine);
   peer_reducer_.all_reduce(sums, stream);
   if (!one_group()) backend_.copy(sums.slice_rows(my_rows_.begin, my_rows_.size()), out, stream);
+  if (dtype_ == DType::kBF16) backend_.round_to_bf16(out, stream);
 }
 
 }  // namespace octet

@@ -1,6 +1,6 @@
 // The exchange of the replicated row layout: every rank of the expert group comes to hold all rows of the group's
 // sequences (its own tp group's it has already), computes those of its experts, and the weighted sums are reduced over
-// the group.
+// the group, in fp32.
 #pragma once
 
 #include <vector>
@@ -10,6 +10,7 @@
 #include "parallel/rank_groups.h"
 #include "parallel/shard_plan.h"
 #include "parallel/tree_reduce.h"
+#include "parallel/wire_rows.h"
 
 namespace octet {
 
@@ -20,6 +21,7 @@ struct ExchangeShape {
   int64_t hidden = 0;
   int64_t max_rows = 0;                                // of one dp group
   std::vector<std::vector<int32_t>> experts_of_place;  // [ep]
+  DType dtype = DType::kF32;                           // of rows that travel, kF32 or kBF16
 };
 
 class ReplicatedExpertExchange final : public ExpertExchange {
@@ -33,9 +35,11 @@ class ReplicatedExpertExchange final : public ExpertExchange {
 
  private:
   bool one_group() const { return groups_here_.size() == 1; }
+  TensorView gather_rows(TensorView rows, int64_t total, Stream& stream);
 
   Backend& backend_;
   ModelComms& comms_;
+  DType dtype_;
   std::vector<int> dp_of_rank_;   // [ranks of the expert group]
   std::vector<int> groups_here_;  // dp groups with ranks in the expert group, ascending
   int my_group_;
@@ -43,9 +47,10 @@ class ReplicatedExpertExchange final : public ExpertExchange {
   TreeReducer place_reducer_;
   TreeReducer peer_reducer_;
   Tensor rows_, ids_, weights_, sums_;  // of all groups here, where there are several
-  std::vector<int64_t> share_of_;       // rows that each rank of the expert group hands out
-  Range my_share_;                      // of this rank's rows
-  Range my_rows_;                       // of all rows here
+  WireRows sent_, received_;
+  std::vector<int64_t> share_of_;  // rows that each rank of the expert group hands out
+  Range my_share_;                 // of this rank's rows
+  Range my_rows_;                  // of all rows here
 };
 
 }  // namespace octet

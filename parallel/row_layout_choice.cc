@@ -24,37 +24,40 @@ RowLayoutCost row_layout_cost(RowLayoutKind kind, const Topology& t, int64_t num
                               int64_t element_bytes) {
   const double fp32_row = static_cast<double>(hidden) * sizeof(float);
   const double exchange_row = static_cast<double>(hidden * element_bytes);
-  const double owned = static_cast<double>(num_experts) / t.ep;
   RowLayoutCost cost;
   if (t.tp > 1) {
     cost.num_messages += 2;
-    cost.bytes_per_row += 2 * half_reduce(t.tp, fp32_row);
+    cost.attention_bytes = 2 * half_reduce(t.tp, fp32_row);
   }
-  const int group_ranks = t.ep * t.etp;
+  const double group_ranks = t.ep * t.etp;
   if (group_ranks == 1) return cost;
-  const double reaching = 1 - share_without(num_experts, owned, top_k);  // share of rows that a place needs
+  double rows_here = 0;  // that the expert group computes, for each row of a tp group
   if (kind == RowLayoutKind::kSliced) {
+    rows_here = group_ranks / t.tp;
+    const double owned = static_cast<double>(num_experts) / t.ep;
+    const double reaching = 1 - share_without(num_experts, owned, top_k);  // share of rows that a place needs
     const double sent_rows = reaching * (group_ranks - 1) / t.tp;
+    // Home comes a sum from each place, or with more than two experts every product, from one of the place's ranks.
+    const double sent_home =
+        top_k <= 2 ? sent_rows / t.etp : half_reduce(t.ep * t.etp, 1.0) * static_cast<double>(top_k) / t.tp;
     cost.num_messages += 4;  // counts, metadata, rows, and home
-    cost.bytes_per_row += sent_rows * exchange_row + sent_rows / t.etp * exchange_row;
+    cost.dispatch_bytes = sent_rows * exchange_row;
+    cost.combine_bytes = sent_home * exchange_row;
   } else {
     // Rows of a dp group that the ranks of an expert group hold together are reduced by all of them.
-    const double groups = std::max(1.0, static_cast<double>(group_ranks) / t.tp);
-    if (groups > 1) {
-      cost.num_messages += 1;
-      cost.bytes_per_row += (group_ranks - 1.0) / t.tp * exchange_row;
+    rows_here = std::max(1.0, group_ranks / t.tp);
+    if (rows_here > 1) {
+      cost.num_messages += 3;  // rows, ids, weights
+      cost.dispatch_bytes = (group_ranks - 1) / t.tp * exchange_row;
     }
     if (t.ep > 1) {
       cost.num_messages += 2;
-      cost.bytes_per_row += groups * 2 * half_reduce(t.ep, exchange_row);
+      cost.combine_bytes = rows_here * 2 * half_reduce(t.ep, fp32_row);
     }
   }
   if (t.etp > 1) {
-    const double rows_here = kind == RowLayoutKind::kSliced
-                                 ? reaching * group_ranks / t.tp
-                                 : reaching * std::max(1.0, static_cast<double>(group_ranks) / t.tp);
     cost.num_messages += 2;
-    cost.bytes_per_row += rows_here * 2 * half_reduce(t.etp, fp32_row);
+    cost.expert_reduce_bytes = rows_here * static_cast<double>(top_k) / t.ep * 2 * half_reduce(t.etp, fp32_row);
   }
   return cost;
 }
@@ -66,7 +69,7 @@ std::optional<int64_t> sliced_threshold(const Topology& topology, int64_t num_ex
   };
   const RowLayoutCost sliced = cost(RowLayoutKind::kSliced);
   const RowLayoutCost replicated = cost(RowLayoutKind::kReplicated);
-  const double saved_per_row = (replicated.bytes_per_row - sliced.bytes_per_row) * kSecondsPerByte;
+  const double saved_per_row = (replicated.bytes_per_row() - sliced.bytes_per_row()) * kSecondsPerByte;
   if (saved_per_row <= 0) return std::nullopt;
   const double lost = (sliced.num_messages - replicated.num_messages) * kSecondsPerMessage;
   return static_cast<int64_t>(std::ceil(std::max(1.0, lost / saved_per_row)));

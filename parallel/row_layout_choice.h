@@ -16,8 +16,14 @@ enum class ExchangePolicy { kAuto, kAllToAll, kReplicated };
 
 // What a row layout costs a rank in one layer.
 struct RowLayoutCost {
-  int num_messages = 0;      // rounds in which a rank waits for others
-  double bytes_per_row = 0;  // sent by a rank, for each row of its tp group, with uniform routing
+  int num_messages = 0;  // rounds in which a rank waits for others
+  // Bytes that a rank sends, for each row of its tp group, with uniform routing and no replicas of single experts.
+  double attention_bytes = 0;      // gather and reduce over the tp group
+  double dispatch_bytes = 0;       // rows to their experts, without counts, ids and weights
+  double expert_reduce_bytes = 0;  // completing products over the ranks that share a place
+  double combine_bytes = 0;        // sums home
+
+  double bytes_per_row() const { return attention_bytes + dispatch_bytes + expert_reduce_bytes + combine_bytes; }
 };
 
 // The figures of the cost model: time of a layer's communication = messages · α + bytes · β. They stand for shared
@@ -25,7 +31,7 @@ struct RowLayoutCost {
 inline constexpr double kSecondsPerMessage = 20e-6;
 inline constexpr double kSecondsPerByte = 1.0 / 5e9;
 
-// element_bytes: of one exchanged activation.
+// element_bytes: of one exchanged activation; partial sums are fp32.
 RowLayoutCost row_layout_cost(RowLayoutKind kind, const Topology& topology, int64_t num_experts, int64_t top_k,
                               int64_t hidden, int64_t element_bytes);
 

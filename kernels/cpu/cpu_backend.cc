@@ -26,6 +26,30 @@ void CpuBackend::copy(TensorView source, TensorView destination, Stream&) {
   std::memcpy(destination.data, source.data, static_cast<size_t>(source.num_bytes()));
 }
 
+void CpuBackend::convert(TensorView source, TensorView destination, Stream&) {
+  OCTET_CHECK(source.num_elements() == destination.num_elements());
+  const int64_t width = source.row_elements();
+  if (source.dtype == DType::kF32) {
+    OCTET_CHECK(destination.dtype == DType::kBF16);
+    const float* in = source.as<float>();
+    auto* out = static_cast<std::byte*>(destination.data);
+    for_each_row(source.rows(), width,
+                 [&](int64_t r) { kernels_.narrow_bf16(in + r * width, width, out + r * width * 2); });
+  } else {
+    const auto widen = kernels_.convert[static_cast<size_t>(element_of(source.dtype))];
+    const auto* in = static_cast<const std::byte*>(source.data);
+    float* out = destination.as<float>();
+    for_each_row(source.rows(), width,
+                 [&](int64_t r) { widen(in + r * width * dtype_size(source.dtype), width, out + r * width); });
+  }
+}
+
+void CpuBackend::round_to_bf16(TensorView x, Stream&) {
+  const int64_t width = x.row_elements();
+  float* values = x.as<float>();
+  for_each_row(x.rows(), width, [&](int64_t r) { kernels_.round_bf16(width, values + r * width); });
+}
+
 void CpuBackend::embed(TensorView ids, TensorView table, TensorView out, Stream&) {
   const int64_t width = out.row_elements();
   const auto convert = kernels_.convert[static_cast<size_t>(element_of(table.dtype))];

@@ -24,6 +24,8 @@ class CpuBackend final : public Backend {
   void upload(const void* host, TensorView destination, Stream& stream) override;
   void download(TensorView source, void* host, Stream& stream) override;
   void copy(TensorView source, TensorView destination, Stream& stream) override;
+  void convert(TensorView source, TensorView destination, Stream& stream) override;
+  void round_to_bf16(TensorView x, Stream& stream) override;
 
   void embed(TensorView ids, TensorView table, TensorView out, Stream& stream) override;
   void gather_rows(TensorView source, TensorView row_index, TensorView out, Stream& stream) override;
@@ -42,8 +44,7 @@ class CpuBackend final : public Backend {
 
   void route_top_k(TensorView logits, TensorView ids, TensorView weights, Stream& stream) override;
   void group_by_expert(TensorView ids, TensorView local_expert, const ExpertGroups& groups, Stream& stream) override;
-  void weighted_sum(TensorView y, TensorView slots, TensorView ids, TensorView weights, TensorView out,
-                    Stream& stream) override;
+  void weighted_sum(TensorView y, const WeightedChoices& choices, TensorView out, Stream& stream) override;
 
  private:
   // Calls function(row) for every row; on several threads where rows of `row_elements` elements are worth it.

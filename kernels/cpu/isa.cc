@@ -1,14 +1,25 @@
 #include "kernels/cpu/isa.h"
 
+#include <cpuid.h>
+
 #include <array>
 
 namespace octet {
 namespace {
 
+// Not every compiler's __builtin_cpu_supports knows it.
+bool has_f16c() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
 // Every instruction set with kernels, worst first. The tests include the operating system's support for the registers.
 std::array<Isa, 2> isa_table() {
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   return {{{"avx2", avx2, avx2_kernels}, {"avx512", avx512, avx512_kernels}}};

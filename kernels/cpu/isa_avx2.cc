@@ -51,6 +51,23 @@ struct Vec {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
 
+  // To the nearest bf16, ties to even, as fp32; NaN stays NaN.
+  static Float round_bf16(Float v) {
+    const Int bits = _mm256_castps_si256(v);
+    const Int odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const Int rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    const Int quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const Int is_nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    const Int chosen = _mm256_blendv_epi8(rounded, quiet, is_nan);
+    return _mm256_castsi256_ps(_mm256_and_si256(chosen, _mm256_set1_epi32(static_cast<int>(0xffff0000U))));
+  }
+  // The upper 16 bits of every lane.
+  static void store_high_halves(std::byte* p, Float v) {
+    const Int halves = _mm256_srli_epi32(_mm256_castps_si256(v), 16);
+    const Int pairs = _mm256_permute4x64_epi64(_mm256_packus_epi32(halves, halves), _MM_SHUFFLE(3, 1, 2, 0));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(pairs));
+  }
+
   // Combines lane i with lane i + 4, then i + 2, i + 1.
   template <typename Combine>
   static float reduce(Float v, const Combine& combine) {

@@ -50,6 +50,21 @@ struct Vec {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
 
+  // To the nearest bf16, ties to even, as fp32; NaN stays NaN.
+  static Float round_bf16(Float v) {
+    const Int bits = _mm512_castps_si512(v);
+    const Int odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const Int rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    const Int quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    const Int chosen = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), rounded, quiet);
+    return _mm512_castsi512_ps(_mm512_and_si512(chosen, _mm512_set1_epi32(static_cast<int>(0xffff0000U))));
+  }
+  // The upper 16 bits of every lane.
+  static void store_high_halves(std::byte* p, Float v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(v), 16)));
+  }
+
   // Combines lane i with lane i + 8, then i + 4, i + 2, i + 1.
   template <typename Combine>
   static float reduce(Float v, const Combine& combine) {

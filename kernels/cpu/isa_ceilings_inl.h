@@ -22,20 +22,14 @@ int64_t multiply_add_loop(int64_t iterations) {
   return iterations * kChains * kLanes * 2;
 }
 
-// Reads `bytes` (a multiple of 1024) with four streams, as products do. Returns the bytes read.
+// Reads `bytes` (a multiple of 64); returns them.
 int64_t read_loop(const std::byte* data, int64_t bytes) {
-  constexpr int64_t kStreams = 4;
   constexpr int64_t kAhead = 4096;
-  const int64_t stream_bytes = bytes / kStreams;
-  for (int64_t at = 0; at < stream_bytes; at += 64) {
-#pragma GCC unroll 4
-    for (int64_t stream = 0; stream < kStreams; ++stream) {
-      const std::byte* line = data + stream * stream_bytes + at;
-      __builtin_prefetch(line + kAhead);
-      for (int64_t part = 0; part < 64; part += kLanes * 4) {
-        const Float lanes = Vec::load(reinterpret_cast<const float*>(line + part));
-        asm volatile("" : : "x"(lanes));
-      }
+  for (int64_t at = 0; at < bytes; at += 64) {
+    __builtin_prefetch(data + at + kAhead, 0, 2);
+    for (int64_t part = 0; part < 64; part += kLanes * 4) {
+      const Float lanes = Vec::load(reinterpret_cast<const float*>(data + at + part));
+      asm volatile("" : : "x"(lanes));
     }
   }
   return bytes;

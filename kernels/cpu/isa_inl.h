@@ -30,6 +30,9 @@ constexpr KernelTable make_table() {
   table.gate = gate;
   table.accumulate = accumulate;
   table.accumulate_scaled = accumulate_scaled;
+  table.accumulate_scaled_bf16 = accumulate_scaled_bf16;
+  table.round_bf16 = round_bf16;
+  table.narrow_bf16 = narrow_bf16;
   table.rms_norm = rms_norm;
   table.rotate = rotate;
   table.softmax_block = softmax_block;

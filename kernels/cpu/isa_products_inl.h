@@ -33,6 +33,8 @@ template <Element E>
 // Pairs [first_pair, first_pair + kPairs) of kBlocks neighbouring blocks times a tile of kRows rows.
 template <Element E, int kRows, int kBlocks, int kPairs>
 [[gnu::always_inline]] inline void packed_tile(const PackedProduct& product, int64_t first_block, int first_pair) {
+  // Few rows wait for memory: into the second-level cache (2) more fetches can be under way than into the first (3).
+  constexpr int kPrefetchLevel = kRows < 8 ? 2 : 3;
   Float sums[kBlocks][kRows][kPairs][2];
   float* out = product.sums + first_block * kRows * kBlockColumns + first_pair * kLanes;
   const auto for_each_sum = [&](const auto& function) {
@@ -56,8 +58,10 @@ template <Element E, int kRows, int kBlocks, int kPairs>
   for (int64_t k = 0; k < product.depth; ++k, a += kRows, weights += packed_step(E)) {
 #pragma GCC unroll 4
     for (int b = 0; b < kBlocks; ++b) {
-      __builtin_prefetch(prefetch + b * product.block_bytes);
-      if constexpr (E == Element::kF32) __builtin_prefetch(prefetch + b * product.block_bytes + 64);
+      __builtin_prefetch(prefetch + b * product.block_bytes, 0, kPrefetchLevel);
+      if constexpr (E == Element::kF32) {
+        __builtin_prefetch(prefetch + b * product.block_bytes + 64, 0, kPrefetchLevel);
+      }
 #pragma GCC unroll 4
       for (int j = 0; j < kPairs; ++j) {
         Float low;
@@ -105,7 +109,14 @@ template <int kRows, int kRowStride, int kStepStride>
   }
   const float* a = product.a;
   const float* b = product.b + column;
+  const std::byte* prefetch = product.prefetch;
   const auto step = [&] {
+    if (product.prefetch != nullptr) {
+      // Into the second-level cache: more of such fetches can be under way than of those into the first.
+      __builtin_prefetch(prefetch, 0, 2);
+      __builtin_prefetch(prefetch + 64, 0, 2);
+      prefetch += 2 * 64;
+    }
     Float columns[kPanelVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kPanelVectors; ++v) columns[v] = Vec::load(b + v * kLanes);

@@ -85,6 +85,26 @@ void accumulate_scaled(const float* source, float factor, int64_t count, float* 
   });
 }
 
+void accumulate_scaled_bf16(const float* source, float factor, int64_t count, float* destination) {
+  for_each_vector(count, [&](int64_t i, int64_t n) {
+    const Float scaled = Vec::round_bf16(Vec::set1(factor) * load_part(source + i, n));
+    store_part(destination + i, n, load_part(destination + i, n) + scaled);
+  });
+}
+
+void round_bf16(int64_t count, float* values) {
+  for_each_vector(count,
+                  [&](int64_t i, int64_t n) { store_part(values + i, n, Vec::round_bf16(load_part(values + i, n))); });
+}
+
+void narrow_bf16(const float* source, int64_t count, std::byte* destination) {
+  for_each_vector(count, [&](int64_t i, int64_t n) {
+    std::byte narrowed[kLanes * 2];
+    Vec::store_high_halves(narrowed, Vec::round_bf16(load_part(source + i, n)));
+    __builtin_memcpy(destination + i * 2, narrowed, static_cast<size_t>(n * 2));
+  });
+}
+
 void rms_norm(const float* x, const float* weight, float eps, int64_t count, float* y) {
   Float squares[kReduceVectors];
   for (Float& lanes : squares) lanes = Vec::set1(0);

@@ -45,6 +45,7 @@ struct PanelProduct {
   float* sums = nullptr;
   int64_t sums_stride = 0;
   bool start = false;
+  const std::byte* prefetch = nullptr;  // memory to fetch meanwhile, 128 bytes a step; null: none
 };
 
 using PackedKernel = void (*)(const PackedProduct&);
@@ -75,6 +76,11 @@ struct KernelTable {
   void (*accumulate)(const float* source, int64_t count, float* destination) = nullptr;
   // destination[i] += factor · source[i], the product rounded.
   void (*accumulate_scaled)(const float* source, float factor, int64_t count, float* destination) = nullptr;
+  // The same with the product rounded once more, to bf16.
+  void (*accumulate_scaled_bf16)(const float* source, float factor, int64_t count, float* destination) = nullptr;
+  // Rounds elements to bf16, to the nearest, ties to even: in place, or into memory of bf16.
+  void (*round_bf16)(int64_t count, float* values) = nullptr;
+  void (*narrow_bf16)(const float* source, int64_t count, std::byte* destination) = nullptr;
   // y = x · (1 / sqrt(mean(x²) + eps)) · weight.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t count, float* y) = nullptr;
   // Rotates the pairs (i, i + half) of a head: cos at table[i], sin at table[half + i].
@@ -93,8 +99,8 @@ struct KernelTable {
   // exp of every element, in place.
   void (*exponential)(float* values, int64_t count) = nullptr;
 
-  // Ceilings: multiply-adds on registers alone, returning the operations done; reading `bytes` (a multiple of 1024) of
-  // memory, returning them.
+  // Ceilings: multiply-adds on registers alone, returning the operations done; reading `bytes` (a
+  // multiple of 64) of memory, returning them.
   int64_t (*multiply_add_loop)(int64_t iterations) = nullptr;
   int64_t (*read_loop)(const std::byte* data, int64_t bytes) = nullptr;
 };

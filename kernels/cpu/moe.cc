@@ -71,15 +71,16 @@ void CpuBackend::group_by_expert(TensorView ids, TensorView local_expert, const 
   }
 }
 
-void CpuBackend::weighted_sum(TensorView y, TensorView slots, TensorView ids, TensorView weights, TensorView out,
-                              Stream&) {
+void CpuBackend::weighted_sum(TensorView y, const WeightedChoices& choices, TensorView out, Stream&) {
   const int64_t width = out.row_elements();
-  const int64_t top_k = ids.row_elements();
+  const int64_t top_k = choices.ids.row_elements();
   const float* values = y.as<float>();
-  const int32_t* all_slots = slots.as<int32_t>();
-  const int32_t* all_ids = ids.as<int32_t>();
-  const float* all_weights = weights.as<float>();
+  const int32_t* all_slots = choices.slots.as<int32_t>();
+  const int32_t* all_ids = choices.ids.as<int32_t>();
+  const float* all_weights = choices.weights.as<float>();
   float* sums = out.as<float>();
+  const auto accumulate =
+      choices.product_dtype == DType::kBF16 ? kernels_.accumulate_scaled_bf16 : kernels_.accumulate_scaled;
   for_each_row(out.rows(), width * top_k, [&](int64_t r) {
     const int32_t* row_ids = all_ids + r * top_k;
     float* sum = sums + r * width;
@@ -87,7 +88,7 @@ void CpuBackend::weighted_sum(TensorView y, TensorView slots, TensorView ids, Te
     for (int64_t j = next_choice(row_ids, top_k, -1); j >= 0; j = next_choice(row_ids, top_k, row_ids[j])) {
       const int32_t slot = all_slots[r * top_k + j];
       if (slot < 0) continue;
-      kernels_.accumulate_scaled(values + slot * width, all_weights[r * top_k + j], width, sum);
+      accumulate(values + slot * width, all_weights[r * top_k + j], width, sum);
     }
   });
 }

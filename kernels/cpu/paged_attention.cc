@@ -11,7 +11,7 @@ namespace octet {
 namespace {
 
 // Queries of a unit, about: enough to pay for widening a page, few enough for the second-level cache.
-constexpr int64_t kUnitQueries = 64;
+constexpr int64_t kUnitQueries = 128;
 // Units that every thread should have before splits stay with their unit.
 constexpr int64_t kUnitsPerThread = 4;
 
@@ -180,25 +180,35 @@ void PagedAttention::fold_split(const AttentionCall& call, const Unit& unit, int
   const int64_t num_tiles = (num_queries + kernels_.tile_rows - 1) / kernels_.tile_rows;
   for (int64_t page = keys.begin / kPageTokens; page * kPageTokens < keys.end; ++page) {
     const KeyRange on_page = intersect(keys, {page * kPageTokens, (page + 1) * kPageTokens});
-    const Page loaded = load_page(call, unit, page, on_page, work);
+    Page loaded = load_page(call, unit, on_page, work);
+    if (on_page.end < keys.end) {
+      loaded.next_key_block = call.cache.key_block(page_id(call, unit, on_page.end), unit.kv_head);
+    }
     for (int64_t tile = 0; tile < num_tiles; ++tile) fold_tile(call, unit, loaded, on_page, tile, work, partial);
   }
 }
 
-PagedAttention::Page PagedAttention::load_page(const AttentionCall& call, const Unit& unit, int64_t index,
-                                               KeyRange keys, Workspace& work) const {
+int64_t PagedAttention::page_id(const AttentionCall& call, const Unit& unit, int64_t position) {
+  const TensorView& tables = call.batch.page_tables;
+  return tables.as<int32_t>()[unit.sequence * tables.row_elements() + position / kPageTokens];
+}
+
+PagedAttention::Page PagedAttention::load_page(const AttentionCall& call, const Unit& unit, KeyRange keys,
+                                               Workspace& work) const {
   const KvCacheView& cache = call.cache;
   const int64_t dim = cache.head_dim;
-  const int32_t* table = call.batch.page_tables.as<int32_t>() + unit.sequence * call.batch.page_tables.row_elements();
-  std::byte* key_block = cache.key_block(table[index], unit.kv_head);
-  std::byte* value_block = cache.value_block(table[index], unit.kv_head);
+  const int64_t id = page_id(call, unit, keys.begin);
+  std::byte* key_block = cache.key_block(id, unit.kv_head);
+  std::byte* value_block = cache.value_block(id, unit.kv_head);
   const auto convert = kernels_.convert[static_cast<size_t>(element_of(cache.dtype))];
-  Page page{index * kPageTokens,
+  Page page{keys.begin / kPageTokens * kPageTokens,
             reinterpret_cast<const float*>(key_block),
             reinterpret_cast<const float*>(value_block),
             dim,
             nullptr,
-            nullptr};
+            nullptr,
+            value_block,
+            value_block};
   if (cache.dtype == DType::kI8) {
     page.key_scales = cache.block_scales(key_block);
     page.value_scales = cache.block_scales(value_block);
@@ -233,9 +243,13 @@ void PagedAttention::fold_tile(const AttentionCall& call, const Unit& unit, cons
   const auto last = first + static_cast<int64_t>(rows) - 1;
   const KeyRange seen{keys_of(first).begin, keys_of(last).end};  // by any query of the tile
   if (seen.empty()) return;
+  // The products of the first tile go over as many keys and values as there is to fetch. Of narrower types converting
+  // is what reads the pages, and it needs no help.
+  const bool fetches = tile == 0 && call.cache.dtype == DType::kF32;
   for (int64_t column = 0; column < kPageTokens; column += kBlockColumns) {
-    kernels_.panel[rows](
-        {work.queries + first * dim, page.keys + column, kPageTokens, dim, work.scores + column, kPageTokens, true});
+    const std::byte* fetch = fetches ? page.value_block + column * dim * int64_t{sizeof(float)} : nullptr;
+    kernels_.panel[rows]({work.queries + first * dim, page.keys + column, kPageTokens, dim, work.scores + column,
+                          kPageTokens, true, fetch});
   }
   for (int64_t query = first; query <= last; ++query) {
     const KeyRange own = keys_of(query);
@@ -249,9 +263,10 @@ void PagedAttention::fold_tile(const AttentionCall& call, const Unit& unit, cons
   }
   const int64_t begin = seen.begin - page.first_position;
   for (int64_t column = 0; column < width; column += kBlockColumns) {
+    const std::byte* fetch = fetches ? page.next_key_block + column * kPageTokens * int64_t{sizeof(float)} : nullptr;
     kernels_.panel_by_rows[rows]({work.scores + begin, page.values + begin * page.value_stride + column,
                                   page.value_stride, seen.end - seen.begin, partial.values + first * width + column,
-                                  width, false});
+                                  width, false, fetch});
   }
 }
 

@@ -76,6 +76,9 @@ class PagedAttention {
     int64_t value_stride;
     const float* key_scales;  // null: none
     const float* value_scales;
+    // What is fetched while the first tile is computed: this page's values, the next page's keys.
+    const std::byte* value_block;
+    const std::byte* next_key_block;
   };
 
   int64_t group(const AttentionCall& call) const { return call.shape.num_heads / call.shape.num_kv_heads; }
@@ -95,7 +98,9 @@ class PagedAttention {
   void pack_queries(const AttentionCall& call, const Unit& unit, Workspace& work) const;
   void fold_split(const AttentionCall& call, const Unit& unit, int64_t split, Workspace& work,
                   const Partial& partial) const;
-  Page load_page(const AttentionCall& call, const Unit& unit, int64_t index, KeyRange keys, Workspace& work) const;
+  // The page of position `position` of the unit's sequence.
+  static int64_t page_id(const AttentionCall& call, const Unit& unit, int64_t position);
+  Page load_page(const AttentionCall& call, const Unit& unit, KeyRange keys, Workspace& work) const;
   void fold_tile(const AttentionCall& call, const Unit& unit, const Page& page, KeyRange split, int64_t tile,
                  Workspace& work, const Partial& partial) const;
   void clear(const AttentionCall& call, const Unit& unit, const Partial& partial) const;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/reference/reference_backend.h"
+#include "runtime/base/float16.h"
 
 namespace octet {
 
@@ -51,23 +52,26 @@ void ReferenceBackend::group_by_expert(TensorView ids, TensorView local_expert, 
   }
 }
 
-void ReferenceBackend::weighted_sum(TensorView y, TensorView slots, TensorView ids, TensorView weights, TensorView out,
-                                    Stream&) {
+void ReferenceBackend::weighted_sum(TensorView y, const WeightedChoices& choices, TensorView out, Stream&) {
   const int64_t width = out.row_elements();
-  const int64_t top_k = ids.row_elements();
+  const int64_t top_k = choices.ids.row_elements();
+  const bool rounds = choices.product_dtype == DType::kBF16;
   std::vector<int64_t> order(static_cast<size_t>(top_k));
   for (int64_t r = 0; r < out.rows(); ++r) {
-    const int32_t* row_ids = ids.as<int32_t>() + r * top_k;
+    const int32_t* row_ids = choices.ids.as<int32_t>() + r * top_k;
     std::iota(order.begin(), order.end(), int64_t{0});
     std::sort(order.begin(), order.end(), [row_ids](int64_t a, int64_t b) { return row_ids[a] < row_ids[b]; });
     float* sum = out.as<float>() + r * width;
     std::fill_n(sum, width, 0.0F);
     for (const int64_t j : order) {
-      const int32_t slot = slots.as<int32_t>()[r * top_k + j];
+      const int32_t slot = choices.slots.as<int32_t>()[r * top_k + j];
       if (slot < 0) continue;
-      const float weight = weights.as<float>()[r * top_k + j];
+      const float weight = choices.weights.as<float>()[r * top_k + j];
       const float* values = y.as<float>() + slot * width;
-      for (int64_t i = 0; i < width; ++i) sum[i] += weight * values[i];
+      for (int64_t i = 0; i < width; ++i) {
+        const float product = weight * values[i];
+        sum[i] += rounds ? bf16_to_f32(f32_to_bf16(product)) : product;
+      }
     }
   }
 }

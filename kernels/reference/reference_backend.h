@@ -14,6 +14,8 @@ class ReferenceBackend final : public Backend {
   void upload(const void* host, TensorView destination, Stream& stream) override;
   void download(TensorView source, void* host, Stream& stream) override;
   void copy(TensorView source, TensorView destination, Stream& stream) override;
+  void convert(TensorView source, TensorView destination, Stream& stream) override;
+  void round_to_bf16(TensorView x, Stream& stream) override;
 
   void embed(TensorView ids, TensorView table, TensorView out, Stream& stream) override;
   void gather_rows(TensorView source, TensorView row_index, TensorView out, Stream& stream) override;
@@ -32,8 +34,7 @@ class ReferenceBackend final : public Backend {
 
   void route_top_k(TensorView logits, TensorView ids, TensorView weights, Stream& stream) override;
   void group_by_expert(TensorView ids, TensorView local_expert, const ExpertGroups& groups, Stream& stream) override;
-  void weighted_sum(TensorView y, TensorView slots, TensorView ids, TensorView weights, TensorView out,
-                    Stream& stream) override;
+  void weighted_sum(TensorView y, const WeightedChoices& choices, TensorView out, Stream& stream) override;
 };
 
 }  // namespace octet

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/reference/reference_backend.h"
+#include "runtime/base/float16.h"
 
 namespace octet {
 
@@ -17,6 +18,21 @@ void ReferenceBackend::download(TensorView source, void* host, Stream&) {
 void ReferenceBackend::copy(TensorView source, TensorView destination, Stream&) {
   OCTET_CHECK(source.dtype == destination.dtype && source.num_elements() == destination.num_elements());
   std::memcpy(destination.data, source.data, static_cast<size_t>(source.num_bytes()));
+}
+
+void ReferenceBackend::convert(TensorView source, TensorView destination, Stream&) {
+  OCTET_CHECK(source.num_elements() == destination.num_elements());
+  if (source.dtype == DType::kF32) {
+    write_from_f32(source.as<float>(), source.num_elements(), destination.dtype,
+                   static_cast<std::byte*>(destination.data));
+  } else {
+    read_as_f32(static_cast<const std::byte*>(source.data), source.dtype, source.num_elements(),
+                destination.as<float>());
+  }
+}
+
+void ReferenceBackend::round_to_bf16(TensorView x, Stream&) {
+  for (int64_t i = 0; i < x.num_elements(); ++i) x.as<float>()[i] = bf16_to_f32(f32_to_bf16(x.as<float>()[i]));
 }
 
 void ReferenceBackend::embed(TensorView ids, TensorView table, TensorView out, Stream&) {

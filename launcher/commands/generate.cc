@@ -1,10 +1,12 @@
 // octet generate: text from a prompt.
 #include <nlohmann/json.hpp>
 
+#include "launcher/batch_run.h"
 #include "launcher/commands/commands.h"
 #include "launcher/generation.h"
 #include "launcher/interrupt.h"
 #include "launcher/output.h"
+#include "launcher/prompt_builder.h"
 #include "launcher/sampling_flags.h"
 #include "launcher/session.h"
 #include "launcher/text_input.h"
@@ -12,8 +14,6 @@
 
 namespace octet {
 namespace {
-
-constexpr int64_t kDefaultMaxTokens = 256;
 
 class GenerateCommand final : public Command {
  public:
@@ -24,15 +24,29 @@ class GenerateCommand final : public Command {
            "  octet generate \"In the beginning\"\n"
            "  octet generate --temperature 0 --max-tokens 50 --file prompt.txt\n"
            "  echo \"static int\" | octet generate - --stop \"}\" --seed 7\n"
-           "  octet generate --ids ids.json --json         token ids in, one JSON object out";
+           "  octet generate --ids ids.json --json         token ids in, one JSON object out\n"
+           "  octet generate --chat chat.json              [{\"role\": \"user\", \"content\": \"Hello\"}]\n"
+           "  octet generate --input in.jsonl --output out.jsonl\n"
+           "An input line is {\"id\"?, \"prompt\" | \"ids\" | \"messages\", any sampling flag with underscores}; run "
+           "again, the command\nanswers what is not answered yet.";
   }
 
   void declare(CLI::App& app) override {
     declare_text_input(app, input_, "PROMPT", "the prompt");
-    ids_option_ =
-        app.add_option("--ids", ids_file_, "prompt as a JSON array of token ids, used as given")->type_name("FILE");
-    ids_option_->excludes(input_.text_option)->excludes(input_.file_option);
+    const auto source = [&](const char* flag, std::string& file, const char* help) {
+      CLI::Option* option = app.add_option(flag, file, help)->type_name("FILE");
+      return option->excludes(input_.text_option)->excludes(input_.file_option);
+    };
+    ids_option_ = source("--ids", source_file_, "prompt as a JSON array of token ids, used as given");
+    chat_option_ = source("--chat", source_file_, "a conversation as a JSON array of {role, content}, to be answered");
+    batch_option_ = source("--input", source_file_, "many requests, one JSON object a line");
+    chat_option_->excludes(ids_option_);
+    batch_option_->excludes(ids_option_)->excludes(chat_option_);
+    CLI::Option* output = app.add_option("--output", output_file_, "where the answers to --input go, one a line");
+    output->type_name("FILE")->needs(batch_option_);
+    batch_option_->needs(output);
     app.add_flag("--json", json_, "print one JSON object (one a line with --num-samples) instead of text");
+    declare_chat_flags(app, chat_);
     sampling_.declare(app);
     declare_model_flags(app, model_);
   }
@@ -41,39 +55,52 @@ class GenerateCommand final : public Command {
     catch_interrupts();
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
     if (!session->leads()) return session->follow();
-    if (ids_option_->count() > 0) {
-      OCTET_ASSIGN_OR_RETURN(ids_text_, read_input_file(ids_file_));
-    } else {
-      OCTET_ASSIGN_OR_RETURN(prompt_text_, read_text_input(input_));
-    }
-    OCTET_ASSIGN_OR_RETURN(GenerationInput input, make_input(*session));
+    OCTET_ASSIGN_OR_RETURN(const std::string text, read_source());
+    OCTET_ASSIGN_OR_RETURN(GenerationParams params, sampling_.params(session->generation_defaults()));
+    PromptBuilder prompts(*session, chat_);
+    if (batch_option_->count() > 0) return run_batch(*session, prompts, text, params);
+    OCTET_ASSIGN_OR_RETURN(const PromptSource source, parse_source(text));
+    OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts.build(source, std::move(params)));
+    apply_default_max_tokens(input, session->request_bounds());
     OCTET_RETURN_IF_ERROR(Generation(input, session->tokenizer()).validate(session->request_bounds()));
     OCTET_RETURN_IF_ERROR(session->load());
-    return generate(*session, std::move(input));
+    return generate(*session, std::move(input), std::holds_alternative<std::string>(source) ? text : "");
   }
 
  private:
-  Result<GenerationInput> make_input(const Session& session) const {
-    GenerationInput input;
-    input.eos_ids = session.config().eos_ids;
-    OCTET_ASSIGN_OR_RETURN(input.params, sampling_.params(session.generation_defaults()));
-    if (ids_option_->count() > 0) {
-      OCTET_ASSIGN_OR_RETURN(input.prompt, parse_token_ids(ids_text_));
-    } else {
-      OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session.require_tokenizer());
-      input.prompt = tokenizer->encode(prompt_text_);
-      input.prompt.insert(input.prompt.begin(), session.config().bos_id);
-    }
-    if (!input.params.max_tokens) {
-      const int64_t room = session.config().max_positions - std::ssize(input.prompt);
-      input.params.max_tokens = std::max(std::min(kDefaultMaxTokens, room), input.params.min_tokens);
-    }
-    return input;
+  Result<std::string> read_source() const {
+    const bool from_file = ids_option_->count() + chat_option_->count() + batch_option_->count() > 0;
+    return from_file ? read_input_file(source_file_) : read_text_input(input_);
   }
 
-  Status generate(Session& session, GenerationInput input) const {
+  Result<PromptSource> parse_source(const std::string& text) const {
+    if (ids_option_->count() > 0) {
+      OCTET_ASSIGN_OR_RETURN(std::vector<TokenId> ids, parse_token_ids(text));
+      return PromptSource(std::move(ids));
+    }
+    if (chat_option_->count() > 0) {
+      OCTET_ASSIGN_OR_RETURN(std::vector<ChatMessage> messages, parse_chat_file(source_file_, text));
+      return PromptSource(std::move(messages));
+    }
+    return PromptSource(text);
+  }
+
+  Status run_batch(Session& session, PromptBuilder& prompts, const std::string& text, const GenerationParams& params) {
+    OCTET_ASSIGN_OR_RETURN(BatchOutput output, BatchOutput::open(output_file_));
+    BatchRun batch(session, prompts, output, parse_batch(text, params));
+    if (batch.num_left() == 0) {
+      log_info("{}: every request of {} is answered", output_file_, source_file_);
+      return ok_status();
+    }
+    OCTET_RETURN_IF_ERROR(session.load());
+    Engine engine(session.runner(), session.engine_options());
+    return batch.run(engine);
+  }
+
+  // prompt_text: shown in front of the output on a terminal.
+  Status generate(Session& session, GenerationInput input, const std::string& prompt_text) const {
     const bool stream = !json_ && input.params.num_samples == 1;
-    if (stream && output_is_terminal()) OCTET_RETURN_IF_ERROR(print(prompt_text_));
+    if (stream && output_is_terminal()) OCTET_RETURN_IF_ERROR(print(prompt_text));
     Status output_status;
     const auto on_text = [&](int64_t, const std::string& text) {
       if (stream && output_status.ok()) output_status = print(text);
@@ -113,13 +140,15 @@ class GenerateCommand final : public Command {
   }
 
   TextInput input_;
-  std::string ids_file_;
+  std::string source_file_;  // of --ids, --chat or --input
   CLI::Option* ids_option_ = nullptr;
+  CLI::Option* chat_option_ = nullptr;
+  CLI::Option* batch_option_ = nullptr;
+  std::string output_file_;
   bool json_ = false;
+  ChatFlags chat_;
   SamplingFlags sampling_;
   ModelFlags model_;
-  std::string prompt_text_;
-  std::string ids_text_;
 };
 
 }  // namespace

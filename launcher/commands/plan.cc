@@ -54,9 +54,9 @@ class PlanCommand final : public Command {
     OCTET_ASSIGN_OR_RETURN(plan.experts_of_place, place_experts(f, c.num_experts, plan.topology.ep));
     OCTET_ASSIGN_OR_RETURN(const RowLayoutChooser chooser,
                            RowLayoutChooser::create(exchange_policy(f), plan.topology, c.num_experts,
-                                                    c.experts_per_token, c.hidden_size, sizeof(float)));
+                                                    c.experts_per_token, c.hidden_size, dtype_size(exchange_dtype(f))));
     plan.ranks = plan_ranks(checkpoint, plan.topology, plan.experts_of_place, kv_dtype(f));
-    plan.traffic = plan_traffic(c, plan.topology, chooser, f.prefill_chunk);
+    plan.traffic = plan_traffic(c, plan.topology, chooser, exchange_dtype(f), f.prefill_chunk);
     const std::vector<std::string> hosts = hosts_of_ranks(cluster);
     return json_ ? print_line(dump_json(as_json(plan, hosts))) : print(as_text(plan, hosts, chooser));
   }
@@ -90,8 +90,9 @@ class PlanCommand final : public Command {
 
   std::string as_text(const JobPlan& plan, const std::vector<std::string>& hosts,
                       const RowLayoutChooser& chooser) const {
-    std::string text = fmt::format("{}\n{}\n", plan.model.string(),
-                                   explain_layout(plan.config, plan.topology, plan.experts_of_place, chooser));
+    std::string text = fmt::format(
+        "{}\n{}\n", plan.model.string(),
+        explain_layout(plan.config, plan.topology, plan.experts_of_place, chooser, exchange_dtype(model_flags_)));
     for (const StepTraffic& step : plan.traffic) {
       text += fmt::format("{:<8} steps of {} row{}: {}, {} rounds a layer, {} a token sent by a rank\n", step.phase,
                           step.rows, step.rows > 1 ? "s" : "", row_layout_name(step.layout), step.rounds_per_layer,

@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/commands/commands.h"
-#include "launcher/model_flags.h"
+#include "launcher/model_options.h"
 #include "launcher/output.h"
-#include "launcher/paths.h"
+#include "launcher/prompt_builder.h"
 #include "launcher/text_input.h"
 #include "runtime/model/tokenizer.h"
 
@@ -22,9 +22,8 @@ void declare_tokenizer_flags(CLI::App& app, TokenizerFlags& flags) {
   app.add_option("--tokenizer", flags.tokenizer, "a tokenizer.model file, instead of a model's")->type_name("FILE");
 }
 
-Result<Tokenizer> open_tokenizer(const TokenizerFlags& flags) {
-  if (!flags.tokenizer.empty()) return Tokenizer::open(flags.tokenizer);
-  return Tokenizer::open(flags.model.model.empty() ? default_model() : std::filesystem::path(flags.model.model));
+std::filesystem::path tokenizer_path(const TokenizerFlags& flags) {
+  return flags.tokenizer.empty() ? model_path(flags.model) : std::filesystem::path(flags.tokenizer);
 }
 
 class TokenizeCommand final : public Command {
@@ -34,21 +33,25 @@ class TokenizeCommand final : public Command {
   const char* examples() const override {
     return "Examples:\n"
            "  octet tokenize \"Hello world\"\n"
+           "  octet tokenize --chat chat.json             the prompt that a conversation becomes\n"
            "  octet tokenize --tokenizer tokenizer.model --no-bos --file notes.txt --json";
   }
 
   void declare(CLI::App& app) override {
     declare_text_input(app, input_, "TEXT", "the text");
+    chat_option_ =
+        app.add_option("--chat", chat_file_, "a conversation as a JSON array of {role, content}")->type_name("FILE");
+    chat_option_->excludes(input_.text_option)->excludes(input_.file_option);
+    declare_chat_flags(app, chat_);
     declare_tokenizer_flags(app, flags_);
     app.add_flag("--no-bos", no_bos_, "leave the beginning-of-sequence token out");
     app.add_flag("--json", json_, R"(print {"ids": […], "pieces": […]})");
   }
 
   Status run() override {
-    OCTET_ASSIGN_OR_RETURN(const Tokenizer tokenizer, open_tokenizer(flags_));
-    OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_input(input_));
-    std::vector<TokenId> ids = tokenizer.encode(text);
-    if (!no_bos_ && tokenizer.bos_id()) ids.insert(ids.begin(), *tokenizer.bos_id());
+    OCTET_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::open(tokenizer_path(flags_)));
+    OCTET_ASSIGN_OR_RETURN(const std::vector<TokenId> ids,
+                           chat_option_->count() > 0 ? encode_chat(tokenizer) : encode_text(tokenizer));
     if (!json_) return print_ids(ids);
     nlohmann::ordered_json object{{"ids", ids}, {"pieces", nlohmann::ordered_json::array()}};
     for (const TokenId id : ids) object["pieces"].push_back(tokenizer.piece(id));
@@ -56,6 +59,27 @@ class TokenizeCommand final : public Command {
   }
 
  private:
+  Result<std::vector<TokenId>> encode_text(const Tokenizer& tokenizer) const {
+    OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_input(input_));
+    std::vector<TokenId> ids = tokenizer.encode(text);
+    if (!no_bos_ && tokenizer.bos_id()) ids.insert(ids.begin(), *tokenizer.bos_id());
+    return ids;
+  }
+
+  Result<std::vector<TokenId>> encode_chat(const Tokenizer& tokenizer) const {
+    OCTET_ASSIGN_OR_RETURN(const std::string text, read_input_file(chat_file_));
+    OCTET_ASSIGN_OR_RETURN(std::vector<ChatMessage> messages, parse_chat_file(chat_file_, text));
+    if (chat_.safe_prompt) messages = with_safe_prompt(std::move(messages));
+    ChatFlags chat = chat_;
+    const std::filesystem::path path = tokenizer_path(flags_);
+    // A tokenizer file alone says nothing of a template.
+    if (chat.chat_template.empty() && !std::filesystem::is_directory(path)) chat.chat_template = kDefaultChatTemplate;
+    OCTET_ASSIGN_OR_RETURN(const ChatTemplate format, open_chat_template(chat, path, tokenizer));
+    OCTET_ASSIGN_OR_RETURN(std::vector<TokenId> ids, format.encode(messages, tokenizer));
+    if (no_bos_ && tokenizer.bos_id() == ids.front()) ids.erase(ids.begin());
+    return ids;
+  }
+
   static Status print_ids(const std::vector<TokenId>& ids) {
     std::string line;
     for (const TokenId id : ids) line += (line.empty() ? "" : " ") + std::to_string(id);
@@ -63,6 +87,9 @@ class TokenizeCommand final : public Command {
   }
 
   TextInput input_;
+  std::string chat_file_;
+  CLI::Option* chat_option_ = nullptr;
+  ChatFlags chat_;
   TokenizerFlags flags_;
   bool no_bos_ = false;
   bool json_ = false;
@@ -85,7 +112,7 @@ class DetokenizeCommand final : public Command {
   }
 
   Status run() override {
-    OCTET_ASSIGN_OR_RETURN(const Tokenizer tokenizer, open_tokenizer(flags_));
+    OCTET_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::open(tokenizer_path(flags_)));
     OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_input(input_));
     OCTET_ASSIGN_OR_RETURN(const std::vector<TokenId> ids, parse_token_ids(text));
     for (const TokenId id : ids) {

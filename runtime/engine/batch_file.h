@@ -57,6 +57,7 @@ class BatchOutput {
   // Goes on with the file at `path`, or begins it; what is not to be kept is removed from it first, all or nothing.
   static Result<BatchOutput> open(const std::filesystem::path& path);
 
+  const std::filesystem::path& path() const { return path_; }
   // Of the earlier runs.
   const BatchProgress& progress() const { return progress_; }
   // Appends a line (without its end) and hands it to the system.

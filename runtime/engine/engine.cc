@@ -28,7 +28,9 @@ SchedulerLimits limits_of(const ModelRunner& runner, const EngineOptions& option
 
 // The first sample's sequence before the first step.
 Sequence first_sequence(const Request& request, SequenceId id, int64_t output_limit) {
-  Sequence sequence{.id = id, .tokens = request.prompt, .wants_next_token = output_limit > 0};
+  Sequence sequence{.id = id, .tokens = {}, .wants_next_token = output_limit > 0};
+  sequence.tokens.reserve(request.prompt.size() + static_cast<size_t>(output_limit));  // decoding allocates nothing
+  sequence.tokens = request.prompt;
   sequence.tokens.insert(sequence.tokens.end(), request.resumed_output.begin(), request.resumed_output.end());
   sequence.prompt_logit_positions = request.prompt_logit_positions;
   if (request.all_prompt_logits) {
@@ -144,6 +146,7 @@ void Engine::fork_samples(ActiveRequest& active, std::span<const float> logits) 
   const Sequence& first = active.samples.front().sequence;
   for (size_t i = 1; i < active.samples.size(); ++i) {
     Sample& sample = active.samples[i];
+    sample.sequence.tokens.reserve(first.tokens.capacity());
     sample.sequence.tokens = first.tokens;
     append_token(active, sample, logits);
     if (!sample.finished && !active.cancelled) scheduler_.fork(first, sample.sequence);

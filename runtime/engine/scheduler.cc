@@ -36,12 +36,23 @@ void Scheduler::remove(Sequence& sequence) {
 const ScheduledStep& Scheduler::next() {
   make_room_for_running();
   admit_waiting();
-  step_ = {};
-  step_.plan.step = num_steps_;
-  step_.plan.groups.resize(static_cast<size_t>(limits_.num_groups));
+  clear_step();
   for (int64_t group = 0; group < limits_.num_groups; ++group) plan_group(group);
   OCTET_CHECK(!step_.empty() || (waiting_.empty() && running_.empty()), "{} sequences wait for ever", num_waiting());
   return step_;
+}
+
+// The memory stays, so that a steady state allocates nothing.
+void Scheduler::clear_step() {
+  step_.rows.clear();
+  step_.logits.clear();
+  step_.plan.step = num_steps_;
+  step_.plan.groups.resize(static_cast<size_t>(limits_.num_groups));
+  for (GroupPlan& group : step_.plan.groups) {
+    group.token_ids.clear();
+    group.sequences.clear();
+    group.logit_rows.clear();  // page_tables are written over
+  }
 }
 
 void Scheduler::commit() {
@@ -50,11 +61,12 @@ void Scheduler::commit() {
 }
 
 void Scheduler::make_room_for_running() {
-  const ByAge oldest_first = running_;
-  for (Sequence* sequence : oldest_first) {
+  for (auto it = running_.begin(); it != running_.end();) {
+    Sequence* sequence = *it;
     while (sequence->running() && !allocator(sequence->group).extend(sequence->id, sequence->num_tokens())) {
       preempt_youngest(sequence->group);
     }
+    it = running_.upper_bound(sequence);  // of those that still run
   }
 }
 
@@ -128,6 +140,8 @@ void Scheduler::plan_group(int64_t group) {
     room.prefill_rows -= num_rows;
     if (num_rows > 0) plan_rows(*sequence, num_rows, room);
   }
+  GroupPlan& plan = step_.plan.groups[static_cast<size_t>(group)];
+  plan.page_tables.resize(plan.sequences.size());
 }
 
 // As many pending tokens as rows, and logits among them, are left for.
@@ -145,12 +159,14 @@ int64_t Scheduler::chunk_rows(const Sequence& sequence, const Room& room) {
 void Scheduler::plan_rows(Sequence& sequence, int64_t num_rows, Room& room) {
   GroupPlan& plan = step_.plan.groups[static_cast<size_t>(sequence.group)];
   const int64_t first_row = plan.num_rows();
+  const size_t index = plan.sequences.size();
   plan.sequences.push_back({.first_row = static_cast<int32_t>(first_row),
                             .num_rows = static_cast<int32_t>(num_rows),
                             .first_position = static_cast<int32_t>(sequence.num_computed)});
   const auto pages = allocator(sequence.group).pages(sequence.id);
   const auto num_pages = static_cast<size_t>(pages_for(sequence.num_computed + num_rows));
-  plan.page_tables.emplace_back(pages.begin(), pages.begin() + static_cast<ptrdiff_t>(num_pages));
+  if (plan.page_tables.size() == index) plan.page_tables.emplace_back();
+  plan.page_tables[index].assign(pages.begin(), pages.begin() + static_cast<ptrdiff_t>(num_pages));
   for (int64_t row = 0; row < num_rows; ++row) {
     const int64_t position = sequence.num_computed + row;
     plan.token_ids.push_back(sequence.tokens[static_cast<size_t>(position)]);

@@ -86,6 +86,7 @@ class Scheduler {
   PageAllocator& allocator(int64_t group) { return pages_[static_cast<size_t>(group)]; }
   int64_t& num_running_in(int64_t group) { return num_running_in_group_[static_cast<size_t>(group)]; }
 
+  void clear_step();
   void make_room_for_running();
   void admit_waiting();
   bool has_room(int64_t group, int64_t num_new_pages);

@@ -6,6 +6,7 @@ void attention_layer(const StepContext& step, const AttentionWeights& weights, c
   Backend& backend = step.backend;
   Stream& stream = step.stream;
   Workspace& scratch = step.workspace;
+  step.timer.enter(StepPhase::kAttention);
   const int64_t num_rows = step.batch.positions.num_elements();
 
   const TensorView normed = scratch.normed.view.slice_rows(0, x.rows());

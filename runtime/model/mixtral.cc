@@ -34,11 +34,12 @@ Result<std::unique_ptr<Mixtral>> Mixtral::create(const Checkpoint& checkpoint, c
   if (options.experts_of_place.empty()) {
     options.experts_of_place = place_experts_linear(config.num_experts, topology.ep);
   }
-  OCTET_ASSIGN_OR_RETURN(RowLayoutChooser chooser,
-                         RowLayoutChooser::create(options.exchange, topology, config.num_experts,
-                                                  config.experts_per_token, config.hidden_size, sizeof(float)));
-  const ExchangeShape exchange{config.num_experts, config.experts_per_token, config.hidden_size, options.max_rows,
-                               options.experts_of_place};
+  OCTET_ASSIGN_OR_RETURN(
+      RowLayoutChooser chooser,
+      RowLayoutChooser::create(options.exchange, topology, config.num_experts, config.experts_per_token,
+                               config.hidden_size, dtype_size(options.exchange_dtype)));
+  const ExchangeShape exchange{config.num_experts, config.experts_per_token, config.hidden_size,
+                               options.max_rows,   options.experts_of_place, options.exchange_dtype};
   return std::unique_ptr<Mixtral>(
       new Mixtral(checkpoint, topology, backend, comms, std::move(options), exchange, std::move(chooser)));
 }
@@ -177,6 +178,7 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   OCTET_CHECK(std::ssize(plan.groups) == topology_.dp, "{} groups", plan.groups.size());
   const GroupPlan& group = plan.groups[static_cast<size_t>(topology_.dp_index(comms_.world.rank()))];
   OCTET_CHECK(group.num_rows() <= max_rows() && std::ssize(group.logit_rows) <= max_logit_rows());
+  timer_.enter(StepPhase::kRest);
   const Strategy strategy = choose_strategy(plan);
   const PagedBatch batch = upload_batch(group);
   const Range mine = strategy.rows->begin(group.num_rows());
@@ -187,8 +189,8 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   backend_.embed(token_ids_.view.slice_rows(mine.begin, mine.size()), weights_.embedding.view, x, stream_);
   const TensorView rope_table = workspace_.rope_table.view.slice_rows(0, group.num_rows());
   backend_.rope_table(batch.positions, inverse_frequency_.view, rope_table, stream_);
-  const StepContext step{backend_,   stream_,    config_, *strategy.rows, *strategy.experts, comms_.world.progress(),
-                         workspace_, attention_, batch,   rope_table};
+  const StepContext step{backend_, stream_,    config_,    *strategy.rows, *strategy.experts, comms_.world.progress(),
+                         timer_,   workspace_, attention_, batch,          rope_table};
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     comms_.world.progress().set_place(static_cast<int>(layer), Phase::kGather);
     attention_layer(step, weights_.attention[static_cast<size_t>(layer)], kv_.layer(layer), x);
@@ -197,6 +199,7 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
     moe_layer(step, weights_.moe[static_cast<size_t>(layer)], x);
   }
 
+  timer_.enter(StepPhase::kRest);
   backend_.rms_norm(x, weights_.final_norm.view, config_.rms_norm_eps, x, stream_);
   comms_.world.progress().set_place(kNoLayer, Phase::kLogits);
   const TensorView wanted = strategy.rows->gather(x, stream_);
@@ -204,6 +207,7 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   backend_.gemm(wanted, weights_.lm_head, shard, stream_);
   const TensorView logits = collect_logits(plan, shard);
   stream_.synchronize();
+  timer_.stop();
   return StepResult{logits};
 }
 

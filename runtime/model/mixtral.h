@@ -27,6 +27,7 @@ struct MixtralOptions {
   int64_t max_context = 0;       // longest sequence in tokens; 0: the checkpoint's
   DType kv_dtype = DType::kF32;
   ExchangePolicy exchange = ExchangePolicy::kAuto;
+  DType exchange_dtype = DType::kF32;  // of what experts take and give: kF32, or kBF16 for half the bytes
   std::vector<std::vector<int32_t>> experts_of_place;  // [ep]; empty: linear placement
   LoadOptions load;
 };
@@ -49,6 +50,7 @@ class Mixtral final : public ModelRunner {
 
   int64_t weight_bytes_read() const { return weights_.bytes_read; }
   const RowLayoutChooser& row_layouts() const { return chooser_; }
+  const StepTimer& timer() const { return timer_; }
 
  private:
   // The two ways in which rows can be held and travel.
@@ -76,6 +78,7 @@ class Mixtral final : public ModelRunner {
   HostStream stream_;
   MixtralOptions options_;
   RowLayoutChooser chooser_;
+  StepTimer timer_;
   ShardPlan shard_;
   ShardWeights weights_;
   KvStore kv_;

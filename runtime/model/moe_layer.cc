@@ -7,6 +7,7 @@ void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView x)
   Stream& stream = step.stream;
   Workspace& scratch = step.workspace;
 
+  step.timer.enter(StepPhase::kRouter);
   const TensorView h = scratch.normed.view.slice_rows(0, x.rows());
   backend.rms_norm(x, weights.norm.view, step.config.rms_norm_eps, h, stream);
   const TensorView logits = scratch.router_logits.view.slice_rows(0, x.rows());
@@ -15,7 +16,9 @@ void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView x)
   backend.gemm(h, weights.router, logits, stream);
   backend.route_top_k(logits, ids, expert_weights, stream);
 
+  step.timer.enter(StepPhase::kDispatch);
   const Route route = step.experts.dispatch(h, ids, expert_weights, stream);
+  step.timer.enter(StepPhase::kExperts);
   const int64_t num_assignments = route.groups.assignment_row.num_elements();
   const TensorView activated = scratch.activated.view.slice_rows(0, num_assignments);
   const TensorView y = scratch.expert_out.view.slice_rows(0, num_assignments);
@@ -23,6 +26,7 @@ void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView x)
                        stream);
   backend.grouped_gemm(activated, TensorView{}, route.groups.offsets, weights.down, y, stream);
 
+  step.timer.enter(StepPhase::kCombine);
   const TensorView delta = scratch.delta.view.slice_rows(0, x.rows());
   step.experts.combine(route, y, delta, stream);
   backend.add(x, delta, stream);

@@ -8,6 +8,7 @@
 #include "parallel/row_layout.h"
 #include "runtime/model/model_config.h"
 #include "runtime/model/shard_weights.h"
+#include "runtime/model/step_timer.h"
 
 namespace octet {
 
@@ -35,6 +36,7 @@ struct StepContext {
   RowLayout& rows;
   ExpertExchange& experts;
   CommProgress& progress;  // told which phase of which layer is under way
+  StepTimer& timer;
   Workspace& workspace;
   AttentionShape attention;  // of this rank
   PagedBatch batch;          // the step's rows, of the whole tp group

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <thread>
@@ -32,6 +33,19 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kNumRanks = 3;
 
+// A folder for one job: jobs that start and end at the same time would make and remove the same session folder.
+class SessionFolder {
+ public:
+  SessionFolder() { EXPECT_NE(mkdtemp(path_.data()), nullptr); }
+  ~SessionFolder() { std::filesystem::remove_all(path_); }
+  SessionFolder(const SessionFolder&) = delete;
+  SessionFolder& operator=(const SessionFolder&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_ = std::filesystem::temp_directory_path() / "octet-job-XXXXXX";
+};
+
 // mpirun of kNumRanks ranks of watchdog_program.
 class Job {
  public:
@@ -41,8 +55,9 @@ class Job {
     EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
     output_ = UniqueFd(ends[0]);
     const UniqueFd write_end(ends[1]);
-    std::vector<std::string> words = {"mpirun", "--allow-run-as-root",     "--oversubscribe",     "--bind-to", "none",
-                                      "-n",     std::to_string(kNumRanks), OCTET_WATCHDOG_PROGRAM};
+    std::vector<std::string> words = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"};
+    words.insert(words.end(), {"--mca", "orte_tmpdir_base", session_.path(), "-n", std::to_string(kNumRanks)});
+    words.push_back(OCTET_WATCHDOG_PROGRAM);
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
@@ -118,6 +133,7 @@ class Job {
     return count > 0;
   }
 
+  const SessionFolder session_;
   pid_t mpirun_ = -1;
   UniqueFd output_;
   std::string text_;

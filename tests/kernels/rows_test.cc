@@ -127,6 +127,46 @@ TEST_P(RowsTest, RoutingOfNotANumberStaysInRange) {
   EXPECT_TRUE(std::isnan(weights.view.as<float>()[0]));
 }
 
+// Every upper half, with lower halves on both sides of a tie and on it: also infinities, NaN and subnormals.
+Tensor awkward_floats() {
+  Tensor tensor = Tensor::host(DType::kF32, {5, 65536});
+  auto* bits = static_cast<uint32_t*>(tensor.view.data);
+  for (const uint32_t low : {0U, 1U, 0x7fffU, 0x8000U, 0x8001U}) {
+    for (uint32_t high = 0; high < 65536; ++high) *bits++ = high << 16 | low;
+  }
+  return tensor;
+}
+
+TEST_P(RowsTest, RoundingToBf16IsTheReferencesForEveryKindOfNumber) {
+  const Tensor all = awkward_floats();
+  const Tensor actual = Tensor::host(DType::kBF16, {5, 65536});
+  const Tensor expected = Tensor::host(DType::kBF16, {5, 65536});
+  backend_->convert(all.view, actual.view, stream_);
+  reference_.convert(all.view, expected.view, stream_);
+  expect_same_bits(actual.view, expected.view);
+  const Tensor widened = Tensor::host(DType::kF32, {5, 65536});
+  backend_->convert(actual.view, widened.view, stream_);
+  backend_->round_to_bf16(all.view, stream_);
+  expect_same_bits(all.view, widened.view);
+}
+
+TEST_P(RowsTest, ConversionsKeepToTheirElements) {
+  RandomValues random(8);
+  for (const int64_t width : kWidths) {
+    const Tensor source = random.tensor({3, width});
+    const Tensor narrow = Tensor::host(DType::kBF16, {4, width});
+    const Tensor wide = Tensor::host(DType::kF32, {4, width});
+    backend_->convert(source.view, narrow.view.slice_rows(0, 3), stream_);
+    backend_->convert(narrow.view.slice_rows(0, 3), wide.view.slice_rows(0, 3), stream_);
+    reference_.round_to_bf16(source.view, stream_);
+    expect_same_bits(wide.view.slice_rows(0, 3), source.view);
+    for (int64_t i = 0; i < width; ++i) {
+      EXPECT_EQ(static_cast<const uint16_t*>(narrow.view.data)[3 * width + i], 0);
+      EXPECT_EQ(wide.view.as<float>()[3 * width + i], 0);
+    }
+  }
+}
+
 // Distinct expert ids of each row, some of them -1.
 std::vector<int32_t> random_choices(RandomValues& random, int64_t rows, int64_t top_k, int64_t num_experts) {
   std::vector<int32_t> ids;
@@ -161,12 +201,15 @@ TEST_P(RowsTest, GroupingAndCombiningAreTheReferences) {
 
       const Tensor y = random.tensor({rows * top_k, 77});
       const Tensor weights = random.tensor({rows, top_k});
-      const Tensor sum = Tensor::host(DType::kF32, {rows, 77});
-      const Tensor expected_sum = Tensor::host(DType::kF32, {rows, 77});
-      std::fill_n(sum.view.as<float>(), sum.view.num_elements(), 9.0F);
-      backend_->weighted_sum(y.view, actual[2].view, ids.view, weights.view, sum.view, stream_);
-      reference_.weighted_sum(y.view, expected[2].view, ids.view, weights.view, expected_sum.view, stream_);
-      expect_same_bits(sum.view, expected_sum.view);
+      for (const DType product : {DType::kF32, DType::kBF16}) {
+        const Tensor sum = Tensor::host(DType::kF32, {rows, 77});
+        const Tensor expected_sum = Tensor::host(DType::kF32, {rows, 77});
+        std::fill_n(sum.view.as<float>(), sum.view.num_elements(), 9.0F);
+        const WeightedChoices choices{actual[2].view, ids.view, weights.view, product};
+        backend_->weighted_sum(y.view, choices, sum.view, stream_);
+        reference_.weighted_sum(y.view, choices, expected_sum.view, stream_);
+        expect_same_bits(sum.view, expected_sum.view);
+      }
     }
   }
 }

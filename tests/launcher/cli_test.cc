@@ -8,7 +8,8 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const std::vector<std::string> kCommands = {"generate", "logits", "tokenize", "detokenize", "inspect", "run", "plan"};
+const std::vector<std::string> kCommands = {"generate",   "chat",    "perplexity", "logits", "tokenize",
+                                            "detokenize", "inspect", "completion", "run",    "plan"};
 
 TEST(Cli, HelpNamesEveryCommandAndEveryCommandHasExamples) {
   const std::string help = output_of({"--help"});

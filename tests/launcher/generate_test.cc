@@ -202,7 +202,7 @@ TEST(Generate, AnInterruptEndsItWithWhatWasWritten) {
   octet.send(SIGINT);
   const Outcome outcome = octet.wait();
   EXPECT_EQ(outcome.exit_code, 130);
-  EXPECT_THAT(outcome.out, AllOf(StartsWith(", my son, my son, my son"), ::testing::EndsWith("\n")));
+  EXPECT_THAT(outcome.out, AllOf(StartsWith(", my son"), ::testing::EndsWith("\n")));
 }
 
 TEST(Generate, OutputThatCannotBeWrittenIsAFailure) {

@@ -47,8 +47,9 @@ inline std::string spaced(const nlohmann::json& ids) {
 
 // How a process is started, beside its arguments.
 struct Launch {
-  std::string input = {};                                             // standard input, unless it is held open
-  bool hold_input_open = false;                                       // standard input is a pipe: RunningOctet::type
+  std::string input = {};        // standard input, unless it is held open
+  bool hold_input_open = false;  // standard input is a pipe: RunningOctet::type
+  bool terminal = false;         // standard input is a terminal: RunningOctet::type, "\x03" is Ctrl-C, "\x04" Ctrl-D
   std::vector<std::pair<std::string, std::string>> environment = {};  // beside what the tests themselves have
   std::filesystem::path folder = {};                                  // to work in; empty: the tests' own
   std::string stdout_path = {};                                       // where standard output goes instead of to us
@@ -68,12 +69,19 @@ class RunningOctet {
   explicit RunningOctet(const std::vector<std::string>& arguments, const Launch& launch = {}) {
     std::array<int, 2> out{}, in{};
     OCTET_CHECK(::pipe2(out.data(), O_CLOEXEC) == 0 && ::pipe2(in.data(), O_CLOEXEC) == 0);
+    if (launch.terminal) ::dup3(open_terminal(), in[1], O_CLOEXEC);
     write_file(folder_ / "stdin", launch.input);
+    write_file(folder_ / "stderr", "");
     pid_ = ::fork();
     OCTET_CHECK(pid_ >= 0);
     if (pid_ == 0) {
       if (!launch.stdout_path.empty()) out[1] = ::open(launch.stdout_path.c_str(), O_WRONLY);
-      if (!launch.hold_input_open) in[0] = ::open((folder_ / "stdin").c_str(), O_RDONLY);
+      if (launch.terminal) {
+        ::setsid();  // the terminal that is opened next is the process's own
+        in[0] = ::open(terminal_.c_str(), O_RDWR);
+      } else if (!launch.hold_input_open) {
+        in[0] = ::open((folder_ / "stdin").c_str(), O_RDONLY);
+      }
       become_octet(arguments, launch, in[0], out[1]);
     }
     ::close(out[1]);
@@ -94,6 +102,10 @@ class RunningOctet {
   const std::string& read_until(const std::string& text) {
     while (read_.find(text) == std::string::npos && read_some()) continue;
     return read_;
+  }
+  // Waits until standard error contains `text`.
+  void await_error(const std::string& text) const {
+    for (int i = 0; i < 3000 && read_file(folder_ / "stderr").find(text) == std::string::npos; ++i) ::usleep(10'000);
   }
   // Reads until there are so many bytes, or the end.
   const std::string& read_bytes(size_t size) {
@@ -127,6 +139,14 @@ class RunningOctet {
   }
 
  private:
+  // A new terminal's side that types; its name into terminal_.
+  int open_terminal() {
+    const int keyboard = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    OCTET_CHECK(keyboard >= 0 && ::grantpt(keyboard) == 0 && ::unlockpt(keyboard) == 0);
+    terminal_ = ::ptsname(keyboard);
+    return keyboard;
+  }
+
   // Whether there was anything to read.
   bool read_some() {
     std::array<char, 4096> buffer{};
@@ -137,7 +157,7 @@ class RunningOctet {
 
   [[noreturn]] void become_octet(const std::vector<std::string>& arguments, const Launch& launch, int in,
                                  int out) const {
-    const int err = ::open((folder_ / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int err = ::open((folder_ / "stderr").c_str(), O_WRONLY | O_APPEND);
     ::dup2(in, STDIN_FILENO);
     ::dup2(out, STDOUT_FILENO);
     ::dup2(err, STDERR_FILENO);
@@ -155,6 +175,7 @@ class RunningOctet {
   }
 
   TempFolder folder_;
+  std::string terminal_;
   pid_t pid_ = -1;
   int out_ = -1;
   int in_ = -1;

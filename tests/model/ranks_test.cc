@@ -20,6 +20,7 @@ struct JobOptions {
   ExchangePolicy exchange = ExchangePolicy::kAuto;
   std::vector<std::vector<int32_t>> experts_of_place;
   int64_t chunk = 1 << 20;  // rows of one sequence in one step
+  DType exchange_dtype = DType::kF32;
 };
 
 constexpr int64_t kPagesOfSequence = 4;
@@ -73,6 +74,7 @@ Rows run_job(const std::string& name, const Prompts& prompts, const JobOptions& 
     options.num_pages = kPagesOfSequence * std::ssize(prompts);
     options.max_context = kPagesOfSequence * kPageTokens;
     options.exchange = job.exchange;
+    options.exchange_dtype = job.exchange_dtype;
     options.experts_of_place = job.experts_of_place;
     OCTET_ASSIGN_OR_RETURN(const auto model, Mixtral::create(checkpoint, job.topology, *backend, comms, options));
     StepPlan plan;
@@ -179,6 +181,24 @@ TEST_P(RanksTest, EveryPlacementGivesTheBitsOfOneRank) {
   }
 }
 
+class Bf16RanksTest : public RanksTest {};
+
+TEST_P(Bf16RanksTest, EveryLayoutGivesTheBitsOfOneRank) {
+  JobOptions job;
+  job.exchange_dtype = DType::kBF16;
+  const Rows expected = run_job(name_, prompts_, job);
+  EXPECT_NE(expected, expected_);
+  for (const Topology& topology : layouts_of(world_, config_)) {
+    for (const ExchangePolicy policy : policies(topology)) {
+      job.topology = topology;
+      job.exchange = policy;
+      EXPECT_EQ(run_job(name_, prompts_, job), expected) << describe(topology, policy);
+    }
+  }
+  job.chunk = 3;
+  EXPECT_EQ(run_job(name_, prompts_, job), expected) << "chunks of 3";
+}
+
 std::string case_name(const ::testing::TestParamInfo<std::tuple<std::string, int>>& test) {
   std::string name = fmt::format("{}_{}_ranks", std::get<0>(test.param), std::get<1>(test.param));
   std::replace(name.begin(), name.end(), '-', '_');
@@ -192,6 +212,11 @@ INSTANTIATE_TEST_SUITE_P(Matrix, RanksTest,
                          case_name);
 INSTANTIATE_TEST_SUITE_P(LongMatrix, RanksTest,
                          ::testing::Combine(::testing::Values("kv8-bf16", "kv6-bf16"), ::testing::Values(16)),
+                         case_name);
+
+INSTANTIATE_TEST_SUITE_P(Matrix, Bf16RanksTest,
+                         ::testing::Combine(::testing::Values("kv8-bf16", "six-experts-top3-tied"),
+                                            ::testing::Values(1, 2, 3, 4, 8)),
                          case_name);
 
 }  // namespace

@@ -1,0 +1,105 @@
+#include "launcher/batch_run.h"
+
+#include "launcher/interrupt.h"
+#include "runtime/base/log.h"
+
+namespace octet {
+namespace {
+
+int64_t num_samples(const BatchLine& line) { return line.request.ok() ? line.request->params.num_samples : 1; }
+
+}  // namespace
+
+BatchRun::BatchRun(const Session& session, PromptBuilder& prompts, BatchOutput& output, std::vector<BatchLine> lines)
+    : session_(session), prompts_(prompts), output_(output), lines_(std::move(lines)) {
+  std::erase_if(lines_, [this](const BatchLine& line) {
+    return line.request.ok() && output_.progress().complete(line.id, num_samples(line));
+  });
+}
+
+Status BatchRun::run(Engine& engine) {
+  start_ = Generation::Clock::now();
+  ProgressBar bar("answering", std::ssize(lines_), fmt::format("{} requests", lines_.size()));
+  const size_t limit = 2 * static_cast<size_t>(session_.engine_options().max_batch);  // as many wait as run
+  for (bool more = true; more;) {
+    OCTET_RETURN_IF_ERROR(check_interrupted());
+    OCTET_RETURN_IF_ERROR(fill(engine, limit));
+    OCTET_RETURN_IF_ERROR(engine.step().status());
+    OCTET_RETURN_IF_ERROR(write_finished());
+    show_progress(bar);
+    more = next_ < lines_.size() || !active_.empty();
+  }
+  bar.clear();
+  log_info("{} requests, {} failed, {} tokens in {:.1f} s ({:.1f} tokens/s)", lines_.size(), num_failed_,
+           num_tokens_written_, seconds(), static_cast<double>(num_tokens_written_) / seconds());
+  if (num_failed_ == 0) return ok_status();
+  return failed("{} of {} requests failed; the lines with \"error\" in {} say why", num_failed_, lines_.size(),
+                output_.path().string());
+}
+
+Status BatchRun::fill(Engine& engine, size_t limit) {
+  for (; next_ < lines_.size() && active_.size() < limit; ++next_) {
+    const Status status = submit(engine, next_);
+    if (!status.ok()) OCTET_RETURN_IF_ERROR(write_error(lines_[next_].id, status));
+    lines_[next_] = {"", ok_status()};  // a file of a million lines is not kept longer than it is needed
+  }
+  return ok_status();
+}
+
+Status BatchRun::submit(Engine& engine, size_t index) {
+  const BatchLine& line = lines_[index];
+  OCTET_RETURN_IF_ERROR(line.request.status());
+  OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts_.build(line.request->input, line.request->params));
+  apply_default_max_tokens(input, session_.request_bounds());
+  Active active{line.id, std::make_unique<Generation>(std::move(input), session_.tokenizer())};
+  OCTET_RETURN_IF_ERROR(active.generation->submit(engine, [this, index] { finished_.push_back(index); }));
+  active_.emplace(index, std::move(active));
+  return ok_status();
+}
+
+Status BatchRun::write_finished() {
+  for (const size_t index : finished_) {
+    const auto active = active_.find(index);
+    OCTET_RETURN_IF_ERROR(write_answer(active->second));
+    active_.erase(active);
+  }
+  finished_.clear();
+  return ok_status();
+}
+
+Status BatchRun::write_answer(const Active& active) {
+  const auto& outputs = active.generation->outputs();
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (output_.progress().answered.contains({active.id, static_cast<int64_t>(i)})) continue;
+    if (!outputs[i].status.ok()) {
+      OCTET_RETURN_IF_ERROR(write_error(active.id, outputs[i].status));
+      continue;
+    }
+    nlohmann::ordered_json object;
+    object["id"] = nlohmann::json::parse(active.id);
+    if (outputs.size() > 1) object["index"] = i;
+    object.update(active.generation->to_json(i, std::nullopt));
+    OCTET_RETURN_IF_ERROR(output_.append(dump_json(object)));
+    num_tokens_written_ += std::ssize(outputs[i].token_ids);
+  }
+  return ok_status();
+}
+
+Status BatchRun::write_error(const std::string& id, const Status& status) {
+  ++num_failed_;
+  return output_.append(batch_error_line(id, status));
+}
+
+int64_t BatchRun::num_tokens() const {
+  int64_t tokens = num_tokens_written_;
+  for (const auto& [index, active] : active_) tokens += active.generation->num_tokens();
+  return tokens;
+}
+
+void BatchRun::show_progress(ProgressBar& bar) const {
+  if (!bar.enabled()) return;
+  const auto done = static_cast<int64_t>(next_ - active_.size());
+  bar.update(done, fmt::format(", {:.1f} tokens/s", static_cast<double>(num_tokens()) / seconds()));
+}
+
+}  // namespace octet

@@ -1,0 +1,137 @@
+// octet chat: a conversation, line by line.
+#include <unistd.h>
+
+#include <iostream>
+
+#include "launcher/commands/commands.h"
+#include "launcher/interrupt.h"
+#include "launcher/output.h"
+#include "launcher/prompt_builder.h"
+#include "launcher/sampling_flags.h"
+#include "runtime/base/log.h"
+
+namespace octet {
+namespace {
+
+// Tokens that an answer shall have room for; older exchanges leave the context for it.
+int64_t answer_room(int64_t max_context) { return std::min<int64_t>(256, max_context / 4); }
+
+class ChatCommand final : public Command {
+ public:
+  const char* name() const override { return "chat"; }
+  const char* summary() const override { return "A conversation with the model"; }
+  const char* examples() const override {
+    return "Examples:\n"
+           "  octet chat --model ~/Mixtral-8x7B-Instruct-v0.1\n"
+           "  octet chat --system \"Answer in verse.\" --temperature 0.5\n"
+           "  printf 'Hello\\nAnd again?\\n' | octet chat       a line is a message, an answer for each\n"
+           "Ctrl-C stops an answer; at the prompt it ends the conversation, as Ctrl-D does.";
+  }
+
+  void declare(CLI::App& app) override {
+    system_option_ = app.add_option("--system", system_, "what the model is told before the conversation");
+    system_option_->type_name("TEXT");
+    declare_chat_flags(app, chat_);
+    sampling_.declare(app);
+    declare_model_flags(app, model_);
+  }
+
+  Status run() override {
+    catch_interrupts();
+    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
+    if (!session->leads()) return session->follow();
+    OCTET_ASSIGN_OR_RETURN(params_, sampling_.params(session->generation_defaults()));
+    if (params_.num_samples != 1) return invalid_input("--num-samples {}: a chat has one answer", params_.num_samples);
+    PromptBuilder prompts(*session, chat_);
+    if (system_option_->count() > 0) messages_.push_back({"system", system_});
+    num_kept_ = messages_.size();
+    OCTET_RETURN_IF_ERROR(try_out(*session, prompts));
+    OCTET_RETURN_IF_ERROR(session->load());
+    Engine engine(session->runner(), session->engine_options());
+    for (std::string line; read_line(line);) {
+      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+      const Status status = converse(*session, prompts, engine, line);
+      if (!interactive_ || status.code() != StatusCode::kInvalidInput) OCTET_RETURN_IF_ERROR(status);
+      if (!status.ok()) log_error("{}", status.message());
+    }
+    if (interactive_) std::cerr << '\n';
+    return interactive_ && take_interrupt() ? ok_status() : check_interrupted();
+  }
+
+ private:
+  // Everything that can be wrong before the first message.
+  Status try_out(const Session& session, PromptBuilder& prompts) const {
+    auto messages = messages_;
+    messages.push_back({"user", "?"});
+    OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts.build(messages, params_));
+    return Generation(std::move(input), session.tokenizer()).validate(session.request_bounds());
+  }
+
+  // False at the end of the input, and when an interrupt comes instead of a line.
+  bool read_line(std::string& line) const {
+    if (interactive_) std::cerr << "> " << std::flush;
+    return check_interrupted().ok() && static_cast<bool>(std::getline(std::cin, line));
+  }
+
+  // One message and its answer; without an answer, the message leaves the conversation again.
+  Status converse(const Session& session, PromptBuilder& prompts, Engine& engine, const std::string& line) {
+    messages_.push_back({"user", line});
+    Result<GenerationInput> input = fit(session, prompts);
+    Status status = input.status();
+    std::string answer;
+    if (status.ok()) status = stream_answer(session, engine, *std::move(input), answer);
+    if (answer.empty()) {  // formats have no place for an empty answer
+      messages_.pop_back();
+    } else {
+      messages_.push_back({"assistant", answer});
+    }
+    return status;
+  }
+
+  // The prompt of the conversation, without its oldest exchanges where they leave no room for an answer.
+  Result<GenerationInput> fit(const Session& session, PromptBuilder& prompts) {
+    const int64_t max_context = session.request_bounds().max_context;
+    while (true) {
+      OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts.build(messages_, params_));
+      const bool has_room = std::ssize(input.prompt) + answer_room(max_context) <= max_context;
+      if (has_room || messages_.size() < num_kept_ + 3) return input;
+      log_warning("the oldest message and its answer leave the context of {} tokens", max_context);
+      const auto oldest = messages_.begin() + static_cast<std::ptrdiff_t>(num_kept_);
+      messages_.erase(oldest, oldest + 2);
+    }
+  }
+
+  Status stream_answer(const Session& session, Engine& engine, GenerationInput input, std::string& answer) const {
+    Status status;
+    Generation generation(std::move(input), session.tokenizer(), [&status](int64_t, const std::string& text) {
+      if (status.ok()) status = print(text);
+    });
+    OCTET_RETURN_IF_ERROR(generation.submit(engine));
+    while (!generation.done()) {
+      const bool stop_answer = interactive_ && take_interrupt();
+      if (status.ok()) status = check_interrupted();
+      if (stop_answer || !status.ok()) engine.cancel(generation.id());
+      OCTET_RETURN_IF_ERROR(engine.step().status());
+    }
+    answer = generation.outputs().front().text;
+    if (status.ok()) status = generation.outputs().front().status;
+    const Status ended = print("\n");
+    return status.ok() ? ended : status;
+  }
+
+  std::string system_;
+  CLI::Option* system_option_ = nullptr;
+  ChatFlags chat_;
+  SamplingFlags sampling_;
+  ModelFlags model_;
+  GenerationParams params_;
+  std::vector<ChatMessage> messages_;
+  size_t num_kept_ = 0;  // messages in front that never leave
+  bool interactive_ = isatty(STDIN_FILENO) != 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_chat_command() { return std::make_unique<ChatCommand>(); }
+
+}  // namespace octet
