@@ -71,9 +71,9 @@ nlohmann::ordered_json to_json(const ScalingLine& line, const ModelConfig& confi
                                  {"ep", t.ep},
                                  {"etp", t.etp},
                                  {"row_layout", row_layout_name(line.row_layout)},
-                                 {"tokens_per_second", tokens_per_second(line, median(line.seconds))},
-                                 {"slowest", tokens_per_second(line, *most)},
-                                 {"fastest", tokens_per_second(line, *least)},
+                                 {"tokens_per_s", tokens_per_second(line, median(line.seconds))},
+                                 {"tokens_per_s_min", tokens_per_second(line, *most)},
+                                 {"tokens_per_s_max", tokens_per_second(line, *least)},
                                  {"efficiency", line.efficiency}};
   auto& times = json["ms_a_step"];
   for (size_t i = 0; i < kNumStepPhases; ++i) {

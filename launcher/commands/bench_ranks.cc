@@ -1,0 +1,123 @@
+// octet bench scaling, octet bench exchange: what many ranks give. Both run under mpirun or octet run.
+#include "bench/exchange_bench.h"
+#include "bench/scaling_bench.h"
+#include "comm/comm_factory.h"
+#include "launcher/commands/commands.h"
+#include "launcher/paths.h"
+#include "runtime/base/thread_pool.h"
+
+namespace octet {
+namespace {
+
+void declare_rounds(CLI::App& app, int& rounds) {
+  app.add_option("--rounds", rounds, "measurements, of which the median is reported")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+}
+
+class ScalingCommand final : public Command {
+ public:
+  const char* name() const override { return "bench scaling"; }
+  const char* summary() const override { return "How a model's speed grows with ranks, by layout and phase"; }
+  const char* examples() const override {
+    return "Examples:\n"
+           "  octet run --ranks 4 -- bench scaling --model /tmp/small\n"
+           "  octet run --ranks 2 -- bench scaling --worlds 1,2 --etp 1 --exchange auto --streams 16 --json\n"
+           "Layouts of fewer ranks run on the job's first ones, in turns. bench/README.md defines every figure.";
+  }
+
+  void declare(CLI::App& app) override {
+    const auto count = [&app](const char* flag, int64_t& value, const char* help) {
+      app.add_option(flag, value, help)->check(CLI::Range(1, 1 << 20))->capture_default_str()->type_name("N");
+    };
+    app.add_option("--model", model_, "directory of a checkpoint")->type_name("DIR");
+    app.add_option("--worlds", options_.worlds, "numbers of ranks (default: 1, 2, 4, ... up to the job's)")
+        ->delimiter(',')
+        ->check(CLI::Range(1, 1 << 16));
+    app.add_option("--etp", options_.etps, "ranks that share a place's experts (default: all that fit)")
+        ->delimiter(',')
+        ->check(CLI::IsMember({1, 2, 4, 8}));
+    app.add_option("--exchange", exchanges_, "row layouts: auto, all-to-all, replicated")
+        ->delimiter(',')
+        ->transform(CLI::CheckedTransformer(kExchanges))
+        ->default_str("auto");
+    app.add_option("--exchange-dtype", options_.exchange_dtype, "precision of what experts take and give: fp32, bf16")
+        ->transform(CLI::CheckedTransformer(kDTypes))
+        ->default_str("fp32");
+    app.add_option("--streams", options_.streams, "numbers of streams that decode at once")
+        ->delimiter(',')
+        ->check(CLI::Range(1, 4096))
+        ->default_str("1,16");
+    count("--context", options_.prompt_tokens, "prompt tokens of each stream that decodes");
+    count("--steps", options_.steps, "decoding steps of one measurement");
+    app.add_option("--prompt-tokens", options_.prefill_tokens, "tokens of the prompt whose prefill is timed; 0: none")
+        ->check(CLI::Range(0, 1 << 20))
+        ->capture_default_str();
+    app.add_option("--threads", options_.threads, "of all ranks of a layout together (default: the affinity mask)")
+        ->check(CLI::Range(1, 1024))
+        ->type_name("N");
+    app.add_option("--isa", options_.backend.isa, "instruction set (default: the best here)")->type_name("NAME");
+    declare_rounds(app, options_.rounds);
+    app.add_flag("--json", options_.json, "print one JSON object");
+  }
+
+  Status run() override {
+    options_.model = model_.empty() ? default_model() : std::filesystem::path(model_);
+    if (!exchanges_.empty()) options_.exchanges = exchanges_;
+    OCTET_ASSIGN_OR_RETURN(const auto world, make_comm_world());
+    return run_scaling_bench(*world, options_);
+  }
+
+ private:
+  inline static const std::map<std::string, ExchangePolicy> kExchanges{{"auto", ExchangePolicy::kAuto},
+                                                                       {"all-to-all", ExchangePolicy::kAllToAll},
+                                                                       {"replicated", ExchangePolicy::kReplicated}};
+  inline static const std::map<std::string, DType> kDTypes{{"fp32", DType::kF32}, {"bf16", DType::kBF16}};
+
+  std::string model_;
+  std::vector<ExchangePolicy> exchanges_;
+  ScalingBenchOptions options_;
+};
+
+class ExchangeCommand final : public Command {
+ public:
+  const char* name() const override { return "bench exchange"; }
+  const char* summary() const override { return "How fast rows reach their experts, beside MPI's own all-to-all"; }
+  const char* examples() const override {
+    return "Examples:\n  octet run --ranks 2 -- bench exchange\n  octet run --ranks 8 -- bench exchange --rows 512 "
+           "--json";
+  }
+
+  void declare(CLI::App& app) override {
+    app.add_option("--rows", options_.row_counts, "rows that every rank brings")
+        ->delimiter(',')
+        ->check(CLI::Range(1, 1 << 20))
+        ->default_str("64,128,256,512,1024,2048,4096");
+    app.add_option("--hidden", options_.hidden, "elements of a row")
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    app.add_option("--threads", threads_, "of a rank (default: the affinity mask, shared among a host's ranks)")
+        ->check(CLI::Range(1, 1024))
+        ->type_name("N");
+    declare_rounds(app, options_.rounds);
+    app.add_flag("--json", options_.json, "print one JSON object");
+  }
+
+  Status run() override {
+    OCTET_ASSIGN_OR_RETURN(const auto world, make_comm_world());
+    const int threads = threads_ > 0 ? threads_ : std::max(1, num_available_cpus() / world->local_size());
+    OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({"", threads, ""}));
+    return run_exchange_bench(*world, *backend, options_);
+  }
+
+ private:
+  int threads_ = 0;
+  ExchangeBenchOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_bench_scaling_command() { return std::make_unique<ScalingCommand>(); }
+std::unique_ptr<Command> make_bench_exchange_command() { return std::make_unique<ExchangeCommand>(); }
+
+}  // namespace octet
