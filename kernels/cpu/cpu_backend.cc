@@ -14,16 +14,14 @@ CpuBackend::CpuBackend(const Isa& isa, int num_threads)
 Weight CpuBackend::prepare(const WeightSpec& spec) { return pack_weight(spec, pool_); }
 
 void CpuBackend::upload(const void* host, TensorView destination, Stream&) {
-  std::memcpy(destination.data, host, static_cast<size_t>(destination.num_bytes()));
+  copy_bytes(destination.data, host, destination.num_bytes());
 }
 
-void CpuBackend::download(TensorView source, void* host, Stream&) {
-  std::memcpy(host, source.data, static_cast<size_t>(source.num_bytes()));
-}
+void CpuBackend::download(TensorView source, void* host, Stream&) { copy_bytes(host, source.data, source.num_bytes()); }
 
 void CpuBackend::copy(TensorView source, TensorView destination, Stream&) {
   OCTET_CHECK(source.dtype == destination.dtype && source.num_elements() == destination.num_elements());
-  std::memcpy(destination.data, source.data, static_cast<size_t>(source.num_bytes()));
+  copy_bytes(destination.data, source.data, source.num_bytes());
 }
 
 void CpuBackend::convert(TensorView source, TensorView destination, Stream&) {

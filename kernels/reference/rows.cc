@@ -8,16 +8,16 @@
 namespace octet {
 
 void ReferenceBackend::upload(const void* host, TensorView destination, Stream&) {
-  std::memcpy(destination.data, host, static_cast<size_t>(destination.num_bytes()));
+  copy_bytes(destination.data, host, destination.num_bytes());
 }
 
 void ReferenceBackend::download(TensorView source, void* host, Stream&) {
-  std::memcpy(host, source.data, static_cast<size_t>(source.num_bytes()));
+  copy_bytes(host, source.data, source.num_bytes());
 }
 
 void ReferenceBackend::copy(TensorView source, TensorView destination, Stream&) {
   OCTET_CHECK(source.dtype == destination.dtype && source.num_elements() == destination.num_elements());
-  std::memcpy(destination.data, source.data, static_cast<size_t>(source.num_bytes()));
+  copy_bytes(destination.data, source.data, source.num_bytes());
 }
 
 void ReferenceBackend::convert(TensorView source, TensorView destination, Stream&) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <initializer_list>
 #include <span>
@@ -93,6 +94,11 @@ struct TensorView {
   // Rows [begin, begin + count) of the first extent.
   TensorView slice_rows(int64_t begin, int64_t count) const;
 };
+
+// memcpy that also takes null pointers when there is nothing to copy (a tensor without rows).
+inline void copy_bytes(void* destination, const void* source, int64_t num_bytes) {
+  if (num_bytes > 0) std::memcpy(destination, source, static_cast<size_t>(num_bytes));
+}
 
 // Owns one allocation; movable; freed by the deleter it came with.
 class Buffer {

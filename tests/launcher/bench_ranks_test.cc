@@ -57,7 +57,9 @@ TEST(BenchScaling, ReportsEveryLayoutOfEveryWorkload) {
     }
     EXPECT_GT(line["ms_a_step"]["wait"], 0);
     EXPECT_NEAR(bytes["attention"], formula["attention"].get<double>(), 1e-6);
-    if (line["row_layout"] == "replicated") EXPECT_NEAR(sum(bytes), sum(formula), 1e-6);
+    if (line["row_layout"] == "replicated") {
+      EXPECT_NEAR(sum(bytes), sum(formula), 1e-6);
+    }
   }
   EXPECT_THAT(output_of(job_of(2, command)), HasSubstr("decode of 3 streams"));
 }
@@ -77,8 +79,9 @@ TEST(BenchExchange, HoldsTheTransportAgainstMpi) {
     EXPECT_GT(line["us"], 0);
     EXPECT_EQ(line.contains("of_mpi"), line["what"] == "transport");
     const bool is_bf16 = line["dtype"] == "BF16";
-    if (line["what"] == "transport")
+    if (line["what"] == "transport") {
       EXPECT_EQ(line["bytes_sent"], line["rows"].get<int>() / 2 * 40 * (is_bf16 ? 2 : 4));
+    }
   }
   expect_refused({"bench", "exchange"}, {"at least two ranks"});
 }
