@@ -24,6 +24,10 @@ int launched_rank() {
 
 Result<std::unique_ptr<CommWorld>> make_comm_world() {
   if (launched_as_rank()) return make_mpi_world();
+  if (const char* tasks = std::getenv("SLURM_STEP_NUM_TASKS"); tasks != nullptr && std::atoi(tasks) > 1) {
+    return invalid_input("srun started {} processes that know nothing of each other: srun --mpi=pmix joins them",
+                         tasks);
+  }
   return std::unique_ptr<CommWorld>(std::make_unique<LocalWorld>());
 }
 

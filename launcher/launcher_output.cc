@@ -27,11 +27,44 @@ bool is_repetition(const std::string& banner) {
   return std::ranges::any_of(kRepetitions, [&](std::string_view part) { return has(banner, part); });
 }
 
+// What srun says of tasks that ended: "srun: error: node2: task 3: Killed", "srun: error: node2: tasks 0-1: Killed".
+struct EndedTask {
+  std::string host;
+  int rank = 0;  // the first of several
+  std::string how;
+};
+
+std::optional<EndedTask> task_ended_by_srun(const std::string& line) {
+  EndedTask task;
+  std::array<char, 256> host{}, how{};
+  const bool one =
+      std::sscanf(line.c_str(), "srun: error: %255[^:]: task %d: %255[^\n]", host.data(), &task.rank, how.data()) == 3;
+  if (!one && std::sscanf(line.c_str(), "srun: error: %255[^:]: tasks %d%*[^:]: %255[^\n]", host.data(), &task.rank,
+                          how.data()) != 3) {
+    return std::nullopt;
+  }
+  task.host = host.data();
+  task.how = how.data();
+  return task;
+}
+
+// Slurm ends a step when a task ends it, which has been told, or for a reason of its own: "... DUE TO TIME LIMIT ***".
+bool is_chatter_of_slurm(const std::string& line) {
+  constexpr std::string_view kStarts[] = {"srun: Job step aborted", "srun: Terminating", "srun: Force Terminated",
+                                          "srun: forcing job termination", "srun: launch/slurm: _step_signal: "};
+  if (std::ranges::any_of(kStarts, [&](std::string_view start) { return line.starts_with(start); })) return true;
+  if (line.starts_with("slurmstepd")) return has(line, ": error: *** ") && !has(line, "DUE TO");
+  constexpr std::string_view kToldByRanks[] = {"Exited with exit code 1", "Exited with exit code 2",
+                                               "Exited with exit code 3", "Exited with exit code 130"};
+  const auto task = task_ended_by_srun(line);
+  return task && std::ranges::find(kToldByRanks, task->how) != std::end(kToldByRanks);
+}
+
 // Lines of the launcher outside of its banners that tell a user nothing.
 bool is_chatter(const std::string& line) {
-  constexpr std::string_view kStarts[] = {"mpirun: Forwarding signal", "mpirun: killing job", "srun: Job step aborted",
-                                          "srun: Terminating", "slurmstepd: error: ***"};
+  constexpr std::string_view kStarts[] = {"mpirun: Forwarding signal", "mpirun: killing job"};
   if (std::ranges::any_of(kStarts, [&](std::string_view start) { return line.starts_with(start); })) return true;
+  if (is_chatter_of_slurm(line)) return true;
   constexpr std::string_view kParts[] = {"] PMIX ERROR", "more process has sent help message",
                                          "more processes have sent help message", "Set MCA parameter \"orte_base_help"};
   return line.starts_with('[') && std::ranges::any_of(kParts, [&](std::string_view part) { return has(line, part); });
@@ -66,18 +99,10 @@ std::optional<KilledRank> killed_by_mpirun(const std::string& banner) {
   return killed;
 }
 
-// "srun: error: node2: task 3: Killed"
 std::optional<KilledRank> killed_by_srun(const std::string& line) {
-  KilledRank killed;
-  std::array<char, 256> host{}, how{};
-  if (std::sscanf(line.c_str(), "srun: error: %255[^:]: task %d: %255[^\n]", host.data(), &killed.rank, how.data()) !=
-      3) {
-    return std::nullopt;
-  }
-  killed.host = host.data();
-  killed.signal = fmt::format("a signal ({})", how.data());
-  if (has(killed.signal, "Exited with exit code")) return std::nullopt;
-  return killed;
+  const auto task = task_ended_by_srun(line);
+  if (!task || has(task->how, "Exited with exit code")) return std::nullopt;
+  return KilledRank{task->rank, task->host, fmt::format("a signal ({})", task->how)};
 }
 
 std::string lost_rank_line(const JobNews& news) {

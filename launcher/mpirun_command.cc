@@ -49,6 +49,11 @@ std::vector<std::string> mpirun_command(const JobSpec& job) {
 std::vector<std::string> srun_command(const JobSpec& job) {
   Words words = {"srun",       "--ntasks",        std::to_string(job.num_ranks),
                  "--mpi=pmix", "--cpu-bind=none", "--kill-on-bad-exit=1"};
+  if (job.num_ranks > job.local_slots) {
+    words.push_back("--overcommit");
+  } else if (job.cpus_per_task > 0) {
+    words.push_back(fmt::format("--cpus-per-task={}", job.cpus_per_task));
+  }
   if (!job.interface.empty()) {
     words.push_back("--export=ALL,OMPI_MCA_btl_tcp_if_include=" + job.interface);
   }

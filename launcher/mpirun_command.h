@@ -11,11 +11,12 @@ namespace octet {
 // A job as its launcher has to know it.
 struct JobSpec {
   int num_ranks = 1;
-  std::vector<ClusterHost> hosts = {};          // none: this host alone
-  std::string hostfile = {};                    // where `hosts` are from, if from there
-  int local_slots = 1;                          // of this host, as mpirun counts them: cores
-  std::string interface = {};                   // network of MPI; empty: MPI chooses
-  bool as_root = false;                         // mpirun wants to hear that this is meant
+  std::vector<ClusterHost> hosts = {};  // none: this host alone
+  std::string hostfile = {};            // where `hosts` are from, if from there
+  int local_slots = 1;                  // of this host, as mpirun counts them: cores; of a Slurm allocation: tasks
+  int cpus_per_task = 0;                // that a Slurm allocation was asked for; 0: it was not said
+  std::string interface = {};           // network of MPI; empty: MPI chooses
+  bool as_root = false;                 // mpirun wants to hear that this is meant
   std::vector<std::string> environment = {};    // names of variables that the ranks get from here
   std::vector<std::string> launcher_args = {};  // put behind the ones above
   std::vector<std::string> program = {};        // what each rank runs
@@ -26,7 +27,8 @@ struct JobSpec {
 // host_of_ranks says.
 std::vector<std::string> mpirun_command(const JobSpec& job);
 
-// srun ... program, inside a Slurm allocation, whose hosts it takes.
+// srun ... program, inside a Slurm allocation, whose hosts it takes. More ranks than the allocation has tasks share its
+// CPUs. srun forgets the allocation's --cpus-per-task (since Slurm 22.05), so it is said again.
 std::vector<std::string> srun_command(const JobSpec& job);
 
 // The same job with one rank a host, which runs `program`: to look at the hosts before the job starts.

@@ -65,6 +65,12 @@ Words with_cluster_flags(const Words& command, const ClusterConfig& cluster) {
   return words;
 }
 
+// A number that Slurm left in the environment.
+int slurm_number(const char* name, int otherwise) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? otherwise : std::max(1, std::atoi(value));
+}
+
 // Inside an allocation Slurm knows the hosts, unless the job names its own.
 bool uses_slurm(const ClusterConfig& cluster) {
   return std::getenv("SLURM_JOB_ID") != nullptr && cluster.hosts.empty();
@@ -119,6 +125,10 @@ class RunCommand final : public Command {
     job.hosts = cluster.hosts;
     job.hostfile = flags_.hostfile;
     job.local_slots = local_cores();
+    if (uses_slurm(cluster)) {
+      job.local_slots = slurm_number("SLURM_NTASKS", slurm_number("SLURM_JOB_NUM_NODES", 1));
+      job.cpus_per_task = slurm_number("SLURM_CPUS_PER_TASK", 0);
+    }
     job.interface = cluster.interface;
     job.as_root = geteuid() == 0;
     if (std::getenv("OCTET_MODEL") != nullptr) job.environment.emplace_back("OCTET_MODEL");

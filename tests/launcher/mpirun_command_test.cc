@@ -9,6 +9,7 @@
 namespace octet {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -52,9 +53,17 @@ TEST(MpirunCommand, TheProbeIsOneRankAHost) {
 }
 
 TEST(SrunCommand, TakesTheAllocationsHosts) {
-  EXPECT_EQ(shell_line(srun_command({.num_ranks = 4, .interface = "ib0", .program = {"octet", "generate"}})),
+  EXPECT_EQ(shell_line(
+                srun_command({.num_ranks = 4, .local_slots = 4, .interface = "ib0", .program = {"octet", "generate"}})),
             "srun --ntasks 4 --mpi=pmix --cpu-bind=none --kill-on-bad-exit=1 "
             "--export=ALL,OMPI_MCA_btl_tcp_if_include=ib0 octet generate");
+}
+
+TEST(SrunCommand, SharesOutTheAllocationsCpus) {
+  JobSpec job{.num_ranks = 4, .local_slots = 4, .cpus_per_task = 8, .program = {"octet"}};
+  EXPECT_THAT(shell_line(srun_command(job)), HasSubstr(" --cpus-per-task=8 octet"));
+  job.num_ranks = 5;
+  EXPECT_THAT(shell_line(srun_command(job)), AllOf(HasSubstr(" --overcommit octet"), Not(HasSubstr("per-task"))));
 }
 
 TEST(ShellLine, AShellReadsTheSameWords) {
@@ -94,6 +103,23 @@ TEST(LauncherOutput, ABannerThatNeverEndsIsNotSwallowed) {
   EXPECT_EQ(output.finish(), kFrame + "half\n");
 }
 
+TEST(LauncherOutput, OfSlurmsOwnLinesThoseStayThatTellSomethingNew) {
+  LauncherOutput output;
+  EXPECT_EQ(output.take("srun: error: n1: task 0: Exited with exit code 3\n"
+                        "srun: launch/slurm: _step_signal: Terminating StepId=9.0\n"
+                        "slurmstepd-n1: error: *** STEP 9.0 ON n1 CANCELLED AT 2026-11-25T14:16:24 ***\n"
+                        "srun: Force Terminated StepId=9.0\n"
+                        "srun: error: n1: tasks 0-1: Killed\n"),
+            "");
+  for (const std::string line :
+       {"slurmstepd: error: *** JOB 5 ON n1 CANCELLED AT 2026-11-25T14:16:24 DUE TO TIME LIMIT ***",
+        "slurmstepd-n1: error: Detected 1 oom_kill event in StepId=9.0.",
+        "srun: error: n1: task 0: Exited with exit code 127",
+        "srun: error: Unable to create step for job 7: More processors requested than permitted"}) {
+    EXPECT_EQ(output.take(line + "\n"), line + "\n");
+  }
+}
+
 JobNews news_of(const std::string& text) {
   LauncherOutput output;
   output.take(text);
@@ -111,6 +137,8 @@ TEST(JobStatus, ALostRankIsOneLineWithItsCause) {
   EXPECT_EQ(job_status(exited(3), news_of("octet: " + kVerdict + "\n")).message(), kVerdict);
   const Status srun = job_status(exited(137), news_of("srun: error: n2: task 3: Killed\n"));
   EXPECT_EQ(srun.message(), "rank 3 (host n2) died: killed by a signal (Killed)");
+  const Status several = job_status(exited(137), news_of("srun: error: n2: tasks 2-3: Out Of Memory\n"));
+  EXPECT_EQ(several.message(), "rank 2 (host n2) died: killed by a signal (Out Of Memory)");
   EXPECT_EQ(job_status(exited(139), {}).code(), StatusCode::kRankLost);
   EXPECT_THAT(job_status(exited(139), {}).message(), HasSubstr("signal 11"));
 }

@@ -84,6 +84,24 @@ TEST_F(RunTest, StandardInputReachesTheCommandAndTheCommandIsPrinted) {
   EXPECT_THAT(lines_of(outcome.err)[0], AllOf(HasSubstr("mpirun -n 2"), HasSubstr("generate - --temperature 0")));
 }
 
+TEST_F(RunTest, InsideASlurmAllocationTheRanksAreStartedBySrun) {
+  const std::vector<std::pair<std::string, std::string>> allocation = {
+      {"SLURM_JOB_ID", "7"}, {"SLURM_JOB_NUM_NODES", "2"}, {"SLURM_NTASKS", "4"}, {"SLURM_CPUS_PER_TASK", "3"}};
+  const std::vector<std::string> dry_run = {"run", "--dry-run", "--ranks", "4", "--", "generate", "x"};
+  const Outcome outcome = run_octet(dry_run, {.environment = allocation});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("srun --ntasks 4 "), HasSubstr(" --cpus-per-task=3 "), HasSubstr("generate x")));
+}
+
+TEST_F(RunTest, ProcessesOfSrunThatAreNoRanksAreRefused) {
+  const Outcome outcome =
+      run_octet({"generate", "x", "--max-tokens", "1"}, {.environment = {{"SLURM_STEP_NUM_TASKS", "2"}}});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_THAT(outcome.err, HasSubstr("srun --mpi=pmix"));
+}
+
 // One line besides the command; nothing of mpirun's.
 void expect_refused_by_job(const std::vector<std::string>& arguments, const std::vector<std::string>& parts) {
   const Outcome outcome = run_octet(arguments);
