@@ -26,14 +26,18 @@ SchedulerLimits limits_of(const ModelRunner& runner, const EngineOptions& option
           .max_batch = options.max_batch};
 }
 
+double seconds_between(SampleTimes::Clock::time_point from, SampleTimes::Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
 // The first sample's sequence before the first step.
 Sequence first_sequence(const Request& request, SequenceId id, int64_t output_limit) {
-  Sequence sequence{.id = id, .tokens = {}, .wants_next_token = output_limit > 0};
+  Sequence sequence{.id = id, .priority = request.priority, .tokens = {}, .wants_next_token = output_limit > 0};
   sequence.tokens.reserve(request.prompt.size() + static_cast<size_t>(output_limit));  // decoding allocates nothing
   sequence.tokens = request.prompt;
   sequence.tokens.insert(sequence.tokens.end(), request.resumed_output.begin(), request.resumed_output.end());
   sequence.prompt_logit_positions = request.prompt_logit_positions;
-  if (request.all_prompt_logits) {
+  if (request.all_prompt_logits || request.prompt_logprobs) {
     sequence.prompt_logit_positions.resize(request.prompt.size());
     std::iota(sequence.prompt_logit_positions.begin(), sequence.prompt_logit_positions.end(), 0);
   }
@@ -69,39 +73,64 @@ Engine::ActiveRequest Engine::activate(Request request, RequestCallbacks callbac
   active.samples.resize(static_cast<size_t>(params.num_samples));
   for (size_t i = 0; i < active.samples.size(); ++i) {
     active.samples[i].sequence.id = {id, static_cast<int32_t>(i)};
+    active.samples[i].sequence.priority = active.request.priority;
   }
   active.samples.front().sequence = first_sequence(active.request, {id, 0}, active.output_limit);
   active.forked = active.samples.size() == 1;
   return active;
 }
 
-void Engine::cancel(RequestId id) {
+void Engine::cancel(RequestId id, FinishReason reason) {
+  OCTET_CHECK(reason == FinishReason::kCancelled || reason == FinishReason::kTimeLimit);
   const auto it = active_.find(id);
-  if (it != active_.end()) it->second.cancelled = true;
+  if (it != active_.end() && !it->second.cancelled()) it->second.cancel_reason = reason;
 }
 
 Result<bool> Engine::step() {
-  for (auto& [id, active] : active_) {
-    if (active.cancelled) finish_all(active, FinishReason::kCancelled);
-  }
-  drop_finished();
-  const ScheduledStep& step = scheduler_.next();
+  const Clock::time_point start = Clock::now();
+  last_step_ = {};
+  const ScheduledStep& step = schedule();
   if (step.empty()) return false;
+  const Clock::time_point scheduled = Clock::now();
+  last_step_.schedule_seconds = seconds_between(start, scheduled);
   const auto result = runner_.run(step.plan);
+  const Clock::time_point computed = Clock::now();
+  last_step_.run_seconds = seconds_between(scheduled, computed);
   if (!result.ok()) {
     fail_everything(result.status());
     return result.status();
   }
   scheduler_.commit();
   ++totals_.num_steps;
-  for (const PlannedRows& rows : step.rows) totals_.num_rows += rows.num_rows;
-  OCTET_CHECK(std::ssize(step.logits) == (step.logits.empty() ? 0 : result->logits.rows()));
-  const auto vocab_size = static_cast<size_t>(bounds_.vocab_size);
-  for (size_t row = 0; row < step.logits.size(); ++row) {
-    deliver(step.logits[row], {result->logits.as<float>() + row * vocab_size, vocab_size});
+  totals_.num_rows += last_step_.num_rows;
+  deliver_all(step, result->logits);
+  last_step_.deliver_seconds = seconds_between(computed, Clock::now());
+  return !active_.empty();
+}
+
+const ScheduledStep& Engine::schedule() {
+  for (auto& [id, active] : active_) {
+    if (active.cancelled()) finish_all(active, active.cancel_reason);
   }
   drop_finished();
-  return !active_.empty();
+  const ScheduledStep& step = scheduler_.next();
+  const Clock::time_point now = Clock::now();
+  for (const PlannedRows& rows : step.rows) {
+    ActiveRequest& active = active_.at(rows.sequence->id.request);
+    if (!active.first_scheduled) active.first_scheduled = now;
+    last_step_.num_rows += rows.num_rows;
+  }
+  last_step_.num_sequences = std::ssize(step.rows);
+  return step;
+}
+
+void Engine::deliver_all(const ScheduledStep& step, TensorView logits) {
+  OCTET_CHECK(std::ssize(step.logits) == (step.logits.empty() ? 0 : logits.rows()));
+  const auto vocab_size = static_cast<size_t>(bounds_.vocab_size);
+  for (size_t row = 0; row < step.logits.size(); ++row) {
+    deliver(step.logits[row], {logits.as<float>() + row * vocab_size, vocab_size});
+  }
+  drop_finished();
 }
 
 Status Engine::run_until_idle() {
@@ -127,9 +156,10 @@ void Engine::deliver(const PlannedLogits& row, std::span<const float> logits) {
   Sequence& sequence = *row.sequence;
   ActiveRequest& active = active_.at(sequence.id.request);
   Sample& sample = active.samples[static_cast<size_t>(sequence.id.sample)];
-  if (active.cancelled || sample.finished) return;
+  if (active.cancelled() || sample.finished) return;
   if (sequence.wants_prompt_logits(row.position)) deliver_prompt_logits(active, sequence, row.position, logits);
-  if (active.cancelled || row.position + 1 < sequence.num_tokens()) return;
+  if (active.cancelled() || row.position + 1 < sequence.num_tokens()) return;
+  if (!sample.last_token && sequence.id.sample == 0) totals_.num_prompt_tokens += std::ssize(active.request.prompt);
   if (!sequence.wants_next_token) return finish_all(active, FinishReason::kLength);
   if (!active.forked) fork_samples(active, logits);
   append_token(active, sample, logits);
@@ -139,6 +169,12 @@ void Engine::deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, in
                                    std::span<const float> logits) {
   ++sequence.num_prompt_logits_taken;
   if (active.callbacks.on_prompt_logits) active.callbacks.on_prompt_logits(position, logits);
+  const std::vector<TokenId>& prompt = active.request.prompt;
+  const int64_t next = position + 1;
+  if (!active.request.prompt_logprobs || !active.callbacks.on_prompt_logprobs || next == std::ssize(prompt)) return;
+  const TokenId token = prompt[static_cast<size_t>(next)];
+  sampler_.logprobs(logits, token, *active.request.prompt_logprobs, logprobs_);
+  active.callbacks.on_prompt_logprobs(next, token, logprobs_);
 }
 
 void Engine::fork_samples(ActiveRequest& active, std::span<const float> logits) {
@@ -149,12 +185,19 @@ void Engine::fork_samples(ActiveRequest& active, std::span<const float> logits) 
     sample.sequence.tokens.reserve(first.tokens.capacity());
     sample.sequence.tokens = first.tokens;
     append_token(active, sample, logits);
-    if (!sample.finished && !active.cancelled) scheduler_.fork(first, sample.sequence);
+    if (!sample.finished && !active.cancelled()) scheduler_.fork(first, sample.sequence);
   }
 }
 
+void Engine::count_token(Sample& sample) {
+  sample.last_token = Clock::now();
+  if (!sample.first_token) sample.first_token = sample.last_token;
+  ++totals_.num_output_tokens;
+  ++last_step_.num_tokens;
+}
+
 void Engine::append_token(ActiveRequest& active, Sample& sample, std::span<const float> logits) {
-  if (active.cancelled) return;
+  if (active.cancelled()) return;
   Sequence& sequence = sample.sequence;
   const Result<TokenId> token = sample_token(active, sequence, logits);
   if (!token.ok()) return finish(active, sample, FinishReason::kError, token.status());
@@ -165,9 +208,10 @@ void Engine::append_token(ActiveRequest& active, Sample& sample, std::span<const
     event.logprobs = &logprobs_;
   }
   sequence.tokens.push_back(*token);
+  count_token(sample);
   event.finish = finish_reason(active, sequence);
   const bool stops = active.callbacks.on_token && active.callbacks.on_token(event);
-  if (active.cancelled) return;
+  if (active.cancelled()) return;
   if (stops && event.finish != FinishReason::kEos) event.finish = FinishReason::kStop;
   if (event.finish != FinishReason::kNone) finish(active, sample, event.finish);
 }
@@ -204,7 +248,10 @@ void Engine::finish(ActiveRequest& active, Sample& sample, FinishReason reason, 
        .reason = reason,
        .status = std::move(status),
        .num_prompt_tokens = num_prompt_tokens,
-       .num_output_tokens = std::max<int64_t>(0, sample.sequence.num_tokens() - num_prompt_tokens)});
+       .num_output_tokens = std::max<int64_t>(0, sample.sequence.num_tokens() - num_prompt_tokens),
+       .num_cached_tokens = sample.sequence.num_cached,
+       .num_preemptions = sample.sequence.num_preemptions,
+       .times = {active.submitted, active.first_scheduled, sample.first_token, sample.last_token}});
 }
 
 void Engine::finish_all(ActiveRequest& active, FinishReason reason, const Status& status) {

@@ -30,7 +30,21 @@ struct EngineStats {
   int64_t num_pages = 0;
   int64_t num_preemptions = 0;
   int64_t num_steps = 0;
-  int64_t num_rows = 0;  // token rows computed, recomputed ones included
+  int64_t num_rows = 0;              // token rows computed, recomputed ones included
+  int64_t num_prompt_tokens = 0;     // of prompts that were read to their end, cached ones included
+  int64_t num_output_tokens = 0;     // delivered
+  int64_t prefix_cache_queries = 0;  // tokens that were looked for
+  int64_t prefix_cache_hits = 0;     // tokens among them that were found
+};
+
+// What one step did, and where its time went.
+struct StepFacts {
+  int64_t num_rows = 0;         // token rows computed; 0: there was nothing to do
+  int64_t num_sequences = 0;    // that they belong to
+  int64_t num_tokens = 0;       // delivered
+  double schedule_seconds = 0;  // to plan it
+  double run_seconds = 0;       // the model
+  double deliver_seconds = 0;   // sampling, and the clients' callbacks
 };
 
 // A request's samples begin as one sequence: the prompt is computed once, each sample's first token comes from its last
@@ -43,9 +57,9 @@ class Engine {
 
   // Queues a request. kInvalidInput naming the field that is wrong, its value and its bound; then no callback comes.
   Result<RequestId> submit(Request request, RequestCallbacks callbacks);
-  // Ends a request: no more tokens; its samples finish as kCancelled, and their pages are free, in the next step.
-  // Nothing if the request is unknown (say, already finished).
-  void cancel(RequestId id);
+  // Ends a request: no more tokens; its samples finish for `reason`, kCancelled or kTimeLimit, and their pages are
+  // free, in the next step. Nothing if the request is unknown (say, already finished) or ends already.
+  void cancel(RequestId id, FinishReason reason = FinishReason::kCancelled);
   // Computes one step and delivers what it brought; whether work is left. If the runner fails, every request finishes
   // as kError and its status is returned.
   Result<bool> step();
@@ -55,11 +69,17 @@ class Engine {
   // Tokens that a sequence may have: the model's context, or less if the KV pages hold less.
   int64_t max_context() const { return bounds_.max_context; }
   EngineStats stats() const;
+  // Of the last step(), failed ones included.
+  const StepFacts& last_step() const { return last_step_; }
 
  private:
+  using Clock = SampleTimes::Clock;
+
   struct Sample {
     Sequence sequence;
     bool finished = false;
+    std::optional<Clock::time_point> first_token = {};
+    std::optional<Clock::time_point> last_token = {};
   };
   struct ActiveRequest {
     Request request;
@@ -68,14 +88,22 @@ class Engine {
     std::vector<TokenId> end_ids = {};  // EOS and stop tokens, which min_tokens bans
     std::vector<Sample> samples = {};   // all of them; only the first one is scheduled until the prompt is computed
     bool forked = false;
-    bool cancelled = false;
+    FinishReason cancel_reason = FinishReason::kNone;
+    Clock::time_point submitted = Clock::now();
+    std::optional<Clock::time_point> first_scheduled = {};
+
+    // Whether it ends in the next step.
+    bool cancelled() const { return cancel_reason != FinishReason::kNone; }
   };
 
   ActiveRequest activate(Request request, RequestCallbacks callbacks, RequestId id) const;
+  const ScheduledStep& schedule();
+  void deliver_all(const ScheduledStep& step, TensorView logits);
   void deliver(const PlannedLogits& row, std::span<const float> logits);
   void deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position,
                              std::span<const float> logits);
   void fork_samples(ActiveRequest& active, std::span<const float> logits);
+  void count_token(Sample& sample);
   void append_token(ActiveRequest& active, Sample& sample, std::span<const float> logits);
   Result<TokenId> sample_token(const ActiveRequest& active, const Sequence& sequence, std::span<const float> logits);
   static FinishReason finish_reason(const ActiveRequest& active, const Sequence& sequence);
@@ -92,6 +120,7 @@ class Engine {
   std::map<RequestId, ActiveRequest> active_;
   RequestId next_id_ = 1;
   EngineStats totals_;  // those members that only grow
+  StepFacts last_step_;
 };
 
 }  // namespace octet

@@ -20,7 +20,7 @@ Status check_integer(std::string_view what, int64_t value, int64_t low, int64_t 
 }
 
 bool wants_prompt_logits(const Request& request) {
-  return request.all_prompt_logits || !request.prompt_logit_positions.empty();
+  return request.all_prompt_logits || request.prompt_logprobs || !request.prompt_logit_positions.empty();
 }
 
 Status check_length(const Request& request, int64_t max_context) {
@@ -55,6 +55,9 @@ Status check_resumption(const Request& request, const RequestBounds& bounds) {
 
 Status check_logit_positions(const Request& request) {
   const auto& positions = request.prompt_logit_positions;
+  if (request.prompt_logprobs && !positions.empty()) {
+    return invalid_input("prompt_logprobs {}: not beside logit positions", *request.prompt_logprobs);
+  }
   for (size_t i = 0; i < positions.size(); ++i) {
     OCTET_RETURN_IF_ERROR(check_integer("logit position", positions[i], 0, std::ssize(request.prompt) - 1));
     if (i > 0 && positions[i] <= positions[i - 1]) {
@@ -78,6 +81,8 @@ std::string_view finish_reason_name(FinishReason reason) {
       return "stop";
     case FinishReason::kCancelled:
       return "cancelled";
+    case FinishReason::kTimeLimit:
+      return "time_limit";
     case FinishReason::kError:
       return "error";
   }
@@ -92,8 +97,10 @@ Status validate_request(const Request& request, const RequestBounds& bounds) {
   OCTET_RETURN_IF_ERROR(check_tokens("stop_token_ids", params.stop_token_ids, bounds.vocab_size));
   OCTET_RETURN_IF_ERROR(check_tokens("eos ids", request.eos_ids, bounds.vocab_size));
   OCTET_RETURN_IF_ERROR(check_integer("num_samples", params.num_samples, 1, bounds.max_num_samples));
-  OCTET_RETURN_IF_ERROR(
-      check_integer("logprobs", params.logprobs.value_or(0), 0, std::min(bounds.max_logprobs, bounds.vocab_size)));
+  const int64_t max_logprobs = std::min(bounds.max_logprobs, bounds.vocab_size);
+  OCTET_RETURN_IF_ERROR(check_integer("logprobs", params.logprobs.value_or(0), 0, max_logprobs));
+  OCTET_RETURN_IF_ERROR(check_integer("prompt_logprobs", request.prompt_logprobs.value_or(0), 0, max_logprobs));
+  OCTET_RETURN_IF_ERROR(check_integer("priority", request.priority, -kMaxPriority, kMaxPriority));
   OCTET_RETURN_IF_ERROR(check_resumption(request, bounds));
   return check_logit_positions(request);
 }

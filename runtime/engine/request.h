@@ -1,8 +1,10 @@
 // What a client hands to the engine, and what it hears back.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -14,6 +16,9 @@
 
 namespace octet {
 
+// The largest priority of a request; the smallest is its negative.
+inline constexpr int32_t kMaxPriority = 100;
+
 struct Request {
   std::vector<TokenId> prompt = {};
   GenerationParams params = {};  // max_tokens 0 is good where prompt logits are wanted
@@ -21,10 +26,14 @@ struct Request {
   // Prompt positions whose logits the client wants to see, ascending; or all of them.
   std::vector<int64_t> prompt_logit_positions = {};
   bool all_prompt_logits = false;
+  // Log-probabilities of each prompt token but the first, and of this many most probable ones in its place. Not beside
+  // prompt_logit_positions.
+  std::optional<int64_t> prompt_logprobs = {};
   // To resume an output that was cut off: its tokens so far, which count as output, and its sample index. Only with one
   // sample.
   std::vector<TokenId> resumed_output = {};
   int64_t first_sample_index = 0;
+  int32_t priority = 0;  // larger runs sooner; the scheduler says how much
 };
 
 enum class FinishReason {
@@ -33,6 +42,7 @@ enum class FinishReason {
   kEos,     // the last token is an EOS token
   kStop,    // the last token is a stop token, or the client's callback said so
   kCancelled,
+  kTimeLimit,  // its client's time was over
   kError,
 };
 
@@ -47,23 +57,37 @@ struct TokenEvent {
   FinishReason finish = FinishReason::kNone;  // why this is the last token, if it is
 };
 
+// When a sample came how far. Unset: it never did.
+struct SampleTimes {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point submitted;
+  std::optional<Clock::time_point> first_scheduled;  // rows of the request in a step
+  std::optional<Clock::time_point> first_token;      // of this sample
+  std::optional<Clock::time_point> last_token;
+};
+
 struct FinishEvent {
   SequenceId id;
   FinishReason reason = FinishReason::kNone;
   Status status;  // of kError
   int64_t num_prompt_tokens = 0;
   int64_t num_output_tokens = 0;  // those resumed included
+  int64_t num_cached_tokens = 0;  // of the prompt (and output resumed) that the prefix cache held
+  int64_t num_preemptions = 0;
+  SampleTimes times;
 };
 
 // Called by the thread that calls Engine::step, in the order of a sample's tokens. They may call submit and cancel, not
 // step.
 struct RequestCallbacks {
   // Returns true to end the output with this token (say, its text completes a stop string).
-  std::function<bool(const TokenEvent&)> on_token;
+  std::function<bool(const TokenEvent&)> on_token = {};
   // Once for every sample, the last call for it.
-  std::function<void(const FinishEvent&)> on_finish;
+  std::function<void(const FinishEvent&)> on_finish = {};
   // Raw logits [vocab] of a wanted prompt position, valid during the call; each position once, ascending.
-  std::function<void(int64_t position, std::span<const float> logits)> on_prompt_logits;
+  std::function<void(int64_t position, std::span<const float> logits)> on_prompt_logits = {};
+  // What Request::prompt_logprobs asked for of the prompt token at `position` >= 1, valid during the call; ascending.
+  std::function<void(int64_t position, TokenId token_id, const Logprobs& logprobs)> on_prompt_logprobs = {};
 };
 
 // What requests are held against.

@@ -14,14 +14,18 @@ Scheduler::Scheduler(const SchedulerLimits& limits)
                         limits.prefill_chunk, limits.max_batch}) >= 1);
 }
 
-void Scheduler::add(Sequence& sequence) { waiting_.insert(&sequence); }
+void Scheduler::add(Sequence& sequence) {
+  sequence.turn = static_cast<int64_t>(num_steps_) - sequence.priority * kPriorityHeadStart;
+  waiting_.insert(&sequence);
+}
 
 void Scheduler::fork(const Sequence& parent, Sequence& child) {
   OCTET_CHECK(parent.running() && parent.num_pending() == 0 && child.num_tokens() > parent.num_tokens());
   const int64_t num_shared = parent.num_computed / kPageTokens;
   const int64_t num_new = pages_for(child.num_tokens()) - num_shared;
+  child.turn = parent.turn;
   if (num_running() >= limits_.max_batch || !has_room(parent.group, num_new)) {
-    add(child);
+    waiting_.insert(&child);
     return;
   }
   allocator(parent.group).share(parent.id, child.id, num_shared);
@@ -64,7 +68,7 @@ void Scheduler::make_room_for_running() {
   for (auto it = running_.begin(); it != running_.end();) {
     Sequence* sequence = *it;
     while (sequence->running() && !allocator(sequence->group).extend(sequence->id, sequence->num_tokens())) {
-      preempt_youngest(sequence->group);
+      preempt_last(sequence->group);
     }
     it = running_.upper_bound(sequence);  // of those that still run
   }
@@ -72,11 +76,11 @@ void Scheduler::make_room_for_running() {
 
 void Scheduler::admit_waiting() {
   while (!waiting_.empty() && num_running() < limits_.max_batch) {
-    Sequence& oldest = **waiting_.begin();
-    const int64_t group = best_group(pages_for(oldest.num_tokens()));
+    Sequence& first = **waiting_.begin();
+    const int64_t group = best_group(pages_for(first.num_tokens()));
     if (group < 0) return;
     waiting_.erase(waiting_.begin());
-    start(oldest, group, 0);
+    start(first, group, 0);
   }
 }
 
@@ -108,14 +112,15 @@ void Scheduler::start(Sequence& sequence, int64_t group, int64_t num_computed) {
   running_.insert(&sequence);
 }
 
-void Scheduler::preempt_youngest(int64_t group) {
+void Scheduler::preempt_last(int64_t group) {
   OCTET_CHECK(num_running_in(group) > 1, "a sequence has outgrown the {} pages of group {}", limits_.pages_per_group,
               group);
-  const auto youngest =
+  const auto last =
       std::find_if(running_.rbegin(), running_.rend(), [group](const Sequence* s) { return s->group == group; });
-  Sequence& sequence = **youngest;
+  Sequence& sequence = **last;
   leave_group(sequence);
   waiting_.insert(&sequence);
+  ++sequence.num_preemptions;
   ++num_preemptions_;
 }
 
@@ -127,8 +132,8 @@ void Scheduler::leave_group(Sequence& sequence) {
   sequence.num_computed = 0;
 }
 
-// Decode rows come first, so that a long prompt never makes a stream stutter; the rest of the room goes to prompts by
-// age.
+// Decode rows come first, so that a long prompt never makes a stream stutter; the rest of the room goes to prompts in
+// turn.
 void Scheduler::plan_group(int64_t group) {
   Room room{limits_.rows_per_group, limits_.logit_rows_per_group, limits_.prefill_chunk};
   for (Sequence* sequence : running_) {

@@ -35,6 +35,9 @@ struct PlannedLogits {
   int64_t position = 0;  // of the row in its sequence
 };
 
+// Steps of head start that a level of priority is worth.
+inline constexpr int64_t kPriorityHeadStart = 256;
+
 struct ScheduledStep {
   StepPlan plan;
   std::vector<PlannedRows> rows;
@@ -43,19 +46,22 @@ struct ScheduledStep {
   bool empty() const { return rows.empty(); }
 };
 
-// A sequence waits (holds nothing), runs (holds pages for all its tokens) or is unknown to the scheduler. Waiting
-// sequences are admitted by age; when a running one needs a page and none is free, the youngest in its group goes back
-// to waiting and its tokens are recomputed later. So the oldest always advances, and every sequence finishes. REQUIRES:
-// a sequence never has more tokens than one group's pages hold. Sequences are owned by the caller and outlive their
-// stay here. Not thread-safe.
+// A sequence waits (holds nothing), runs (holds pages for all its tokens) or is unknown to the scheduler. Sequences are
+// served in turn: by the step of their arrival, less kPriorityHeadStart steps for each level of priority, and by age
+// among equals. So a larger priority goes first, and yet nobody starves: whoever has waited long enough is ahead of all
+// newcomers. Waiting sequences are admitted in turn; when a running one needs a page and none is free, the last in turn
+// of its group goes back to waiting and its tokens are recomputed later. So the first in turn always advances, and
+// every sequence finishes. REQUIRES: a sequence never has more tokens than one group's pages hold. Sequences are owned
+// by the caller and outlive their stay here. Not thread-safe.
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerLimits& limits);
 
-  // The sequence waits for its turn.
+  // The sequence waits for its turn, which follows from its priority and now.
   void add(Sequence& sequence);
-  // `child` begins with all of `parent`'s computed tokens. It runs at once, sharing the parent's full pages, if there
-  // is room, and waits otherwise. REQUIRES: parent runs and has no pending token; child has at least one more.
+  // `child` begins with all of `parent`'s computed tokens. Its turn is the parent's. It runs at once, sharing the
+  // parent's full pages, if there is room, and waits otherwise. REQUIRES: parent runs and has no pending token; child
+  // has at least one more.
   void fork(const Sequence& parent, Sequence& child);
   // Forgets a sequence in any state and frees its pages.
   void remove(Sequence& sequence);
@@ -72,10 +78,12 @@ class Scheduler {
   const PageAllocator& pages(int64_t group) const { return pages_[static_cast<size_t>(group)]; }
 
  private:
-  struct OlderFirst {
-    bool operator()(const Sequence* a, const Sequence* b) const { return a->id < b->id; }
+  struct InTurn {
+    bool operator()(const Sequence* a, const Sequence* b) const {
+      return a->turn != b->turn ? a->turn < b->turn : a->id < b->id;
+    }
   };
-  using ByAge = std::set<Sequence*, OlderFirst>;
+  using Queue = std::set<Sequence*, InTurn>;
   // What one group's plan may still take.
   struct Room {
     int64_t rows;
@@ -92,7 +100,7 @@ class Scheduler {
   bool has_room(int64_t group, int64_t num_new_pages);
   int64_t best_group(int64_t num_new_pages);
   void start(Sequence& sequence, int64_t group, int64_t num_computed);
-  void preempt_youngest(int64_t group);
+  void preempt_last(int64_t group);
   void leave_group(Sequence& sequence);
   void plan_group(int64_t group);
   static int64_t chunk_rows(const Sequence& sequence, const Room& room);
@@ -101,8 +109,8 @@ class Scheduler {
   SchedulerLimits limits_;
   std::vector<PageAllocator> pages_;           // [num_groups]
   std::vector<int64_t> num_running_in_group_;  // [num_groups]
-  ByAge waiting_;
-  ByAge running_;
+  Queue waiting_;
+  Queue running_;
   ScheduledStep step_;
   uint64_t num_steps_ = 0;  // committed
   int64_t num_preemptions_ = 0;

@@ -12,7 +12,7 @@ namespace octet {
 
 using RequestId = uint64_t;  // ascending in order of arrival
 
-// Orders sequences by age: older requests first, a request's samples by index.
+// Ordered by age: older requests first, a request's samples by index.
 struct SequenceId {
   RequestId request = 0;
   int32_t sample = 0;  // which of the request's samples
@@ -22,12 +22,16 @@ struct SequenceId {
 
 struct Sequence {
   SequenceId id;
+  int64_t priority = 0;                              // larger is served sooner
+  int64_t turn = 0;                                  // the scheduler's: the smaller is served sooner
   std::vector<TokenId> tokens;                       // prompt, then output
   int64_t num_computed = 0;                          // leading tokens whose K and V lie in its pages; 0 unless running
   int64_t group = -1;                                // the dp group that holds its pages; -1 unless running
   bool wants_next_token = true;                      // whether the logits behind the last token are wanted
   std::vector<int64_t> prompt_logit_positions = {};  // whose logits the request asked to see, ascending
   size_t num_prompt_logits_taken = 0;                // of these: delivered, not wanted again when tokens are recomputed
+  int64_t num_cached = 0;                            // tokens that its first start found computed
+  int64_t num_preemptions = 0;
 
   bool running() const { return group >= 0; }
   int64_t num_tokens() const { return std::ssize(tokens); }

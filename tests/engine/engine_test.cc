@@ -4,42 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
 
-#include "tests/engine/fake_runner.h"
-#include "tests/engine/recorder.h"
+#include "tests/engine/requests.h"
 
 namespace octet {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-std::vector<TokenId> random_tokens(int64_t count, uint64_t seed, int64_t vocab_size = 40) {
-  std::mt19937_64 rng(seed);
-  std::vector<TokenId> tokens(static_cast<size_t>(count));
-  for (TokenId& token : tokens) token = static_cast<TokenId>(rng() % static_cast<uint64_t>(vocab_size));
-  return tokens;
-}
-
-Request make_request(int64_t prompt_size, int64_t max_tokens, uint64_t seed = 1) {
-  Request request{.prompt = random_tokens(prompt_size, seed)};
-  request.params.max_tokens = max_tokens;
-  request.params.sampling.seed = seed;
-  return request;
-}
-
-// Runs one request in an engine of its own.
-Recorder run_alone(const Request& request, const FakeRunnerOptions& options = {}) {
-  FakeRunner runner(options);
-  Engine engine(runner);
-  Recorder recorder;
-  const auto id = engine.submit(request, recorder.callbacks());
-  EXPECT_TRUE(id.ok()) << id.status().message();
-  EXPECT_TRUE(engine.run_until_idle().ok());
-  EXPECT_EQ(engine.stats().num_pages_used, 0);
-  return recorder;
-}
 
 Status submit_error(const Request& request, const FakeRunnerOptions& options = {}) {
   FakeRunner runner(options);
@@ -315,6 +287,13 @@ TEST(Engine, NamesWhatIsWrongWithARequest) {
        }),
        "logit position 3"},
       {spoilt([](Request& r) { r.resumed_output.assign(10, 1); }), "resumed output tokens: 10"},
+      {spoilt([](Request& r) { r.prompt_logprobs = 21; }), "prompt_logprobs 21 is not in [0, 20]"},
+      {spoilt([](Request& r) {
+         r.prompt_logprobs = 1;
+         r.prompt_logit_positions = {3};
+       }),
+       "prompt_logprobs 1: not beside"},
+      {spoilt([](Request& r) { r.priority = 101; }), "priority 101 is not in [-100, 100]"},
   };
   for (const auto& [request, message] : cases) {
     const Status status = submit_error(request);

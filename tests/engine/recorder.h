@@ -18,6 +18,10 @@ struct SampleRecord {
   FinishReason finish = FinishReason::kNone;
   Status status;
   int64_t num_prompt_tokens = 0;
+  int64_t num_output_tokens = 0;
+  int64_t num_cached_tokens = 0;
+  int64_t num_preemptions = 0;
+  SampleTimes times;
 };
 
 struct Recorder {
@@ -58,6 +62,10 @@ struct Recorder {
     sample.finish = event.reason;
     sample.status = event.status;
     sample.num_prompt_tokens = event.num_prompt_tokens;
+    sample.num_output_tokens = event.num_output_tokens;
+    sample.num_cached_tokens = event.num_cached_tokens;
+    sample.num_preemptions = event.num_preemptions;
+    sample.times = event.times;
     ++num_finished;
   }
 };

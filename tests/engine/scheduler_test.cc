@@ -195,6 +195,28 @@ TEST(Scheduler, AStreamOfSmallRequestsDoesNotStarveALargeOne) {
   FAIL() << "the large request was never served";
 }
 
+// A newcomer of larger priority arrives in every step, so there is always one that waits.
+TEST(Scheduler, AStreamOfLargerPrioritiesDoesNotStarveASmallOne) {
+  SchedulerLimits limits = kRoomy;
+  limits.max_batch = 1;
+  Scheduler scheduler(limits);
+  std::deque<Sequence> sequences{make_sequence(1, 5)};
+  sequences.front().priority = -1;
+  scheduler.add(sequences.front());
+  int64_t step = 0;
+  for (; sequences.front().num_tokens() == 5; ++step) {
+    ASSERT_LT(step, 3 * kPriorityHeadStart);
+    sequences.push_back(make_sequence(2 + static_cast<RequestId>(step), 5));
+    sequences.back().priority = 1;
+    scheduler.add(sequences.back());
+    advance(scheduler);
+    for (Sequence& sequence : sequences) {
+      if (sequence.num_tokens() > 5) scheduler.remove(sequence);
+    }
+  }
+  EXPECT_GE(step, 2 * kPriorityHeadStart);
+}
+
 TEST(Scheduler, PagesAddUpUnderRandomUse) {
   std::mt19937_64 rng(31);
   SchedulerLimits limits = kRoomy;
