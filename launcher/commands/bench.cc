@@ -21,7 +21,7 @@ void declare_measuring(CLI::App& app, Options& options) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--clock", options.clock, "wall, or cpu: the process's CPU time over its threads, for shared machines")
-      ->transform(CLI::CheckedTransformer(kClocks))
+      ->transform(CLI::CheckedTransformer(kClocks).description(""))
       ->default_str("wall")
       ->type_name("NAME");
 }

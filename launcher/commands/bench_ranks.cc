@@ -39,10 +39,12 @@ class ScalingCommand final : public Command {
         ->check(CLI::IsMember({1, 2, 4, 8}));
     app.add_option("--exchange", exchanges_, "row layouts: auto, all-to-all, replicated")
         ->delimiter(',')
-        ->transform(CLI::CheckedTransformer(kExchanges))
+        ->transform(CLI::CheckedTransformer(kExchanges).description(""))
+        ->type_name("NAME")
         ->default_str("auto");
     app.add_option("--exchange-dtype", options_.exchange_dtype, "precision of what experts take and give: fp32, bf16")
-        ->transform(CLI::CheckedTransformer(kDTypes))
+        ->transform(CLI::CheckedTransformer(kDTypes).description(""))
+        ->type_name("NAME")
         ->default_str("fp32");
     app.add_option("--streams", options_.streams, "numbers of streams that decode at once")
         ->delimiter(',')
