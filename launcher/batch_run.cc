@@ -18,7 +18,7 @@ BatchRun::BatchRun(const Session& session, PromptBuilder& prompts, BatchOutput& 
 }
 
 Status BatchRun::run(Engine& engine) {
-  start_ = Generation::Clock::now();
+  start_ = GenerationResult::Clock::now();
   ProgressBar bar("answering", std::ssize(lines_), fmt::format("{} requests", lines_.size()));
   const size_t limit = 2 * static_cast<size_t>(session_.engine_options().max_batch);  // as many wait as run
   for (bool more = true; more;) {
@@ -50,7 +50,7 @@ Status BatchRun::submit(Engine& engine, size_t index) {
   const BatchLine& line = lines_[index];
   OCTET_RETURN_IF_ERROR(line.request.status());
   OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts_.build(line.request->input, line.request->params));
-  apply_default_max_tokens(input, session_.request_bounds());
+  apply_default_max_tokens(input.params, std::ssize(input.prompt), session_.request_bounds().max_context);
   Active active{line.id, std::make_unique<Generation>(std::move(input), session_.tokenizer())};
   OCTET_RETURN_IF_ERROR(active.generation->submit(engine, [this, index] { finished_.push_back(index); }));
   active_.emplace(index, std::move(active));
@@ -68,7 +68,7 @@ Status BatchRun::write_finished() {
 }
 
 Status BatchRun::write_answer(const Active& active) {
-  const auto& outputs = active.generation->outputs();
+  const auto& outputs = active.generation->result().outputs;
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (output_.progress().answered.contains({active.id, static_cast<int64_t>(i)})) continue;
     if (!outputs[i].status.ok()) {
@@ -78,7 +78,7 @@ Status BatchRun::write_answer(const Active& active) {
     nlohmann::ordered_json object;
     object["id"] = nlohmann::json::parse(active.id);
     if (outputs.size() > 1) object["index"] = i;
-    object.update(active.generation->to_json(i, std::nullopt));
+    object.update(active.generation->result().to_json(i));
     OCTET_RETURN_IF_ERROR(output_.append(dump_json(object)));
     num_tokens_written_ += std::ssize(outputs[i].token_ids);
   }
@@ -92,7 +92,7 @@ Status BatchRun::write_error(const std::string& id, const Status& status) {
 
 int64_t BatchRun::num_tokens() const {
   int64_t tokens = num_tokens_written_;
-  for (const auto& [index, active] : active_) tokens += active.generation->num_tokens();
+  for (const auto& [index, active] : active_) tokens += active.generation->result().num_tokens();
   return tokens;
 }
 

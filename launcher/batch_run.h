@@ -42,7 +42,7 @@ class BatchRun {
   Status write_error(const std::string& id, const Status& status);
   void show_progress(ProgressBar& bar) const;
   int64_t num_tokens() const;
-  double seconds() const { return std::chrono::duration<double>(Generation::Clock::now() - start_).count(); }
+  double seconds() const { return std::chrono::duration<double>(GenerationResult::Clock::now() - start_).count(); }
 
   const Session& session_;
   PromptBuilder& prompts_;
@@ -53,7 +53,7 @@ class BatchRun {
   std::vector<size_t> finished_;     // indexes of active ones
   size_t num_failed_ = 0;
   int64_t num_tokens_written_ = 0;
-  Generation::Clock::time_point start_;
+  GenerationResult::Clock::time_point start_;
 };
 
 }  // namespace octet

@@ -6,12 +6,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "launcher/generation.h"
 #include "launcher/session.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/prompt_source.h"
 #include "runtime/model/chat_template.h"
 
 namespace octet {
@@ -29,9 +29,6 @@ Result<ChatTemplate> open_chat_template(const ChatFlags& flags, const std::files
 
 // A conversation from the text of a file; errors begin with `path`.
 Result<std::vector<ChatMessage>> parse_chat_file(const std::string& path, std::string_view text);
-
-// Text (BOS goes in front), token ids (used as given), or a conversation.
-using PromptSource = std::variant<std::string, std::vector<TokenId>, std::vector<ChatMessage>>;
 
 // Builds what a model is asked. Not thread-safe; the session outlives it.
 class PromptBuilder {

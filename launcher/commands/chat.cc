@@ -5,8 +5,8 @@
 
 #include "launcher/commands/commands.h"
 #include "launcher/interrupt.h"
+#include "launcher/local_generator.h"
 #include "launcher/output.h"
-#include "launcher/prompt_builder.h"
 #include "launcher/sampling_flags.h"
 #include "runtime/base/log.h"
 
@@ -40,17 +40,21 @@ class ChatCommand final : public Command {
     catch_interrupts();
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
     if (!session->leads()) return session->follow();
-    OCTET_ASSIGN_OR_RETURN(params_, sampling_.params(session->generation_defaults()));
+    LocalGenerator generator(*session, chat_);
+    return chat(generator);
+  }
+
+ private:
+  Status chat(Generator& generator) {
+    OCTET_ASSIGN_OR_RETURN(params_, sampling_.params(generator.defaults()));
     if (params_.num_samples != 1) return invalid_input("--num-samples {}: a chat has one answer", params_.num_samples);
-    PromptBuilder prompts(*session, chat_);
     if (system_option_->count() > 0) messages_.push_back({"system", system_});
     num_kept_ = messages_.size();
-    OCTET_RETURN_IF_ERROR(try_out(*session, prompts));
-    OCTET_RETURN_IF_ERROR(session->load());
-    Engine engine(session->runner(), session->engine_options());
+    OCTET_RETURN_IF_ERROR(try_out(generator));
+    OCTET_RETURN_IF_ERROR(generator.load());
     for (std::string line; read_line(line);) {
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-      const Status status = converse(*session, prompts, engine, line);
+      const Status status = converse(generator, line);
       if (!interactive_ || status.code() != StatusCode::kInvalidInput) OCTET_RETURN_IF_ERROR(status);
       if (!status.ok()) log_error("{}", status.message());
     }
@@ -58,13 +62,11 @@ class ChatCommand final : public Command {
     return interactive_ && take_interrupt() ? ok_status() : check_interrupted();
   }
 
- private:
   // Everything that can be wrong before the first message.
-  Status try_out(const Session& session, PromptBuilder& prompts) const {
+  Status try_out(Generator& generator) const {
     auto messages = messages_;
     messages.push_back({"user", "?"});
-    OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts.build(messages, params_));
-    return Generation(std::move(input), session.tokenizer()).validate(session.request_bounds());
+    return generator.check(messages, params_);
   }
 
   // False at the end of the input, and when an interrupt comes instead of a line.
@@ -74,12 +76,11 @@ class ChatCommand final : public Command {
   }
 
   // One message and its answer; without an answer, the message leaves the conversation again.
-  Status converse(const Session& session, PromptBuilder& prompts, Engine& engine, const std::string& line) {
+  Status converse(Generator& generator, const std::string& line) {
     messages_.push_back({"user", line});
-    Result<GenerationInput> input = fit(session, prompts);
-    Status status = input.status();
     std::string answer;
-    if (status.ok()) status = stream_answer(session, engine, *std::move(input), answer);
+    Status status = make_room(generator);
+    if (status.ok()) status = stream_answer(generator, answer);
     if (answer.empty()) {  // formats have no place for an empty answer
       messages_.pop_back();
     } else {
@@ -88,35 +89,40 @@ class ChatCommand final : public Command {
     return status;
   }
 
-  // The prompt of the conversation, without its oldest exchanges where they leave no room for an answer.
-  Result<GenerationInput> fit(const Session& session, PromptBuilder& prompts) {
-    const int64_t max_context = session.request_bounds().max_context;
+  // Takes the oldest exchanges out of the conversation where they leave no room for an answer.
+  Status make_room(Generator& generator) {
+    const int64_t max_context = generator.max_context();
     while (true) {
-      OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts.build(messages_, params_));
-      const bool has_room = std::ssize(input.prompt) + answer_room(max_context) <= max_context;
-      if (has_room || messages_.size() < num_kept_ + 3) return input;
+      OCTET_ASSIGN_OR_RETURN(const int64_t num_tokens, generator.count_tokens(messages_));
+      const bool has_room = num_tokens + answer_room(max_context) <= max_context;
+      if (has_room || messages_.size() < num_kept_ + 3) return ok_status();
       log_warning("the oldest message and its answer leave the context of {} tokens", max_context);
       const auto oldest = messages_.begin() + static_cast<std::ptrdiff_t>(num_kept_);
       messages_.erase(oldest, oldest + 2);
     }
   }
 
-  Status stream_answer(const Session& session, Engine& engine, GenerationInput input, std::string& answer) const {
-    Status status;
-    Generation generation(std::move(input), session.tokenizer(), [&status](int64_t, const std::string& text) {
-      if (status.ok()) status = print(text);
-    });
-    OCTET_RETURN_IF_ERROR(generation.submit(engine));
-    while (!generation.done()) {
-      const bool stop_answer = interactive_ && take_interrupt();
-      if (status.ok()) status = check_interrupted();
-      if (stop_answer || !status.ok()) engine.cancel(generation.id());
-      OCTET_RETURN_IF_ERROR(engine.step().status());
+  Status stream_answer(Generator& generator, std::string& answer) const {
+    Status output_status;
+    GenerationHooks hooks;
+    hooks.on_text = [&](int64_t, const std::string& text) {
+      if (output_status.ok()) output_status = print(text);
+    };
+    bool stopped = false;
+    hooks.should_stop = [&] {
+      stopped = stopped || (interactive_ && take_interrupt());
+      if (output_status.ok()) output_status = check_interrupted();
+      return stopped || !output_status.ok();
+    };
+    GenerationResult result;
+    Status status = generator.generate(messages_, params_, hooks, result);
+    if (!result.outputs.empty()) {
+      answer = result.outputs.front().text;
+      if (status.ok()) status = result.outputs.front().status;
+      const Status ended = print("\n");
+      if (output_status.ok()) output_status = ended;
     }
-    answer = generation.outputs().front().text;
-    if (status.ok()) status = generation.outputs().front().status;
-    const Status ended = print("\n");
-    return status.ok() ? ended : status;
+    return output_status.ok() ? status : output_status;
   }
 
   std::string system_;

@@ -5,10 +5,9 @@
 #include "launcher/commands/commands.h"
 #include "launcher/generation.h"
 #include "launcher/interrupt.h"
+#include "launcher/local_generator.h"
 #include "launcher/output.h"
-#include "launcher/prompt_builder.h"
 #include "launcher/sampling_flags.h"
-#include "launcher/session.h"
 #include "launcher/text_input.h"
 #include "runtime/base/log.h"
 
@@ -55,16 +54,9 @@ class GenerateCommand final : public Command {
     catch_interrupts();
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
     if (!session->leads()) return session->follow();
-    OCTET_ASSIGN_OR_RETURN(const std::string text, read_source());
-    OCTET_ASSIGN_OR_RETURN(GenerationParams params, sampling_.params(session->generation_defaults()));
-    PromptBuilder prompts(*session, chat_);
-    if (batch_option_->count() > 0) return run_batch(*session, prompts, text, params);
-    OCTET_ASSIGN_OR_RETURN(const PromptSource source, parse_source(text));
-    OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts.build(source, std::move(params)));
-    apply_default_max_tokens(input, session->request_bounds());
-    OCTET_RETURN_IF_ERROR(Generation(input, session->tokenizer()).validate(session->request_bounds()));
-    OCTET_RETURN_IF_ERROR(session->load());
-    return generate(*session, std::move(input), std::holds_alternative<std::string>(source) ? text : "");
+    if (batch_option_->count() > 0) return run_batch(*session);
+    LocalGenerator generator(*session, chat_);
+    return generate(generator);
   }
 
  private:
@@ -85,7 +77,10 @@ class GenerateCommand final : public Command {
     return PromptSource(text);
   }
 
-  Status run_batch(Session& session, PromptBuilder& prompts, const std::string& text, const GenerationParams& params) {
+  Status run_batch(Session& session) {
+    OCTET_ASSIGN_OR_RETURN(const std::string text, read_source());
+    OCTET_ASSIGN_OR_RETURN(const GenerationParams params, sampling_.params(session.generation_defaults()));
+    PromptBuilder prompts(session, chat_);
     OCTET_ASSIGN_OR_RETURN(BatchOutput output, BatchOutput::open(output_file_));
     BatchRun batch(session, prompts, output, parse_batch(text, params));
     if (batch.num_left() == 0) {
@@ -97,45 +92,51 @@ class GenerateCommand final : public Command {
     return batch.run(engine);
   }
 
-  // prompt_text: shown in front of the output on a terminal.
-  Status generate(Session& session, GenerationInput input, const std::string& prompt_text) const {
-    const bool stream = !json_ && input.params.num_samples == 1;
-    if (stream && output_is_terminal()) OCTET_RETURN_IF_ERROR(print(prompt_text));
-    Status output_status;
-    const auto on_text = [&](int64_t, const std::string& text) {
-      if (stream && output_status.ok()) output_status = print(text);
-    };
-    Generation generation(std::move(input), session.tokenizer(), on_text);
-    Engine engine(session.runner(), session.engine_options());
-    OCTET_RETURN_IF_ERROR(generation.submit(engine));
-    for (bool more = true; more && output_status.ok();) {
-      if (const Status status = check_interrupted(); !status.ok()) {
-        if (stream) OCTET_RETURN_IF_ERROR(print("\n"));
-        return status;
-      }
-      OCTET_ASSIGN_OR_RETURN(more, engine.step());
+  Status generate(Generator& generator) {
+    OCTET_ASSIGN_OR_RETURN(const std::string text, read_source());
+    OCTET_ASSIGN_OR_RETURN(GenerationParams params, sampling_.params(generator.defaults()));
+    OCTET_ASSIGN_OR_RETURN(const PromptSource source, parse_source(text));
+    if (!params.max_tokens) {
+      OCTET_ASSIGN_OR_RETURN(const int64_t num_tokens, generator.count_tokens(source));
+      apply_default_max_tokens(params, num_tokens, generator.max_context());
     }
+    OCTET_RETURN_IF_ERROR(generator.check(source, params));
+    OCTET_RETURN_IF_ERROR(generator.load());
+    const bool stream = !json_ && params.num_samples == 1;
+    // A terminal shows the prompt in front of the output.
+    const bool is_text = std::holds_alternative<std::string>(source);
+    if (stream && is_text && output_is_terminal()) OCTET_RETURN_IF_ERROR(print(text));
+    Status output_status;
+    GenerationHooks hooks;
+    hooks.on_text = [&](int64_t, const std::string& piece) {
+      if (stream && output_status.ok()) output_status = print(piece);
+    };
+    hooks.should_stop = [&] { return !output_status.ok() || !check_interrupted().ok(); };
+    GenerationResult result;
+    const Status status = generator.generate(source, params, hooks, result);
     OCTET_RETURN_IF_ERROR(output_status);
-    return report(session, generation, stream);
+    const Status ended = status.ok() ? check_interrupted() : status;
+    if (!ended.ok() && stream) OCTET_RETURN_IF_ERROR(print("\n"));
+    OCTET_RETURN_IF_ERROR(ended);
+    return report(result, stream);
   }
 
-  Status report(const Session& session, const Generation& generation, bool streamed) const {
-    for (size_t i = 0; i < generation.outputs().size(); ++i) {
-      const GenerationOutput& output = generation.outputs()[i];
+  Status report(const GenerationResult& result, bool streamed) const {
+    for (size_t i = 0; i < result.outputs.size(); ++i) {
+      const GenerationOutput& output = result.outputs[i];
       OCTET_RETURN_IF_ERROR(output.status);
       if (json_) {
-        auto object = generation.to_json(i, session.load_seconds());
-        if (generation.outputs().size() > 1) object["index"] = i;
+        auto object = result.to_json(i);
+        if (result.outputs.size() > 1) object["index"] = i;
         OCTET_RETURN_IF_ERROR(print_line(dump_json(object)));
-      } else if (session.tokenizer() == nullptr) {
+      } else if (!result.has_text) {
         OCTET_RETURN_IF_ERROR(print_line(fmt::format("{}", fmt::join(output.token_ids, " "))));
       } else {
         OCTET_RETURN_IF_ERROR(print_line(streamed ? "" : output.text));
       }
     }
-    log_info("first token after {:.3f} s (prefill {:.1f} tokens/s), then {:.1f} tokens/s",
-             generation.time_to_first_token(), generation.prefill_tokens_per_second(),
-             generation.decode_tokens_per_second());
+    log_info("first token after {:.3f} s (prefill {:.1f} tokens/s), then {:.1f} tokens/s", result.time_to_first_token(),
+             result.prefill_tokens_per_second(), result.decode_tokens_per_second());
     return ok_status();
   }
 

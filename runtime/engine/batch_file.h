@@ -9,18 +9,16 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "runtime/base/status.h"
-#include "runtime/base/tensor.h"
 #include "runtime/engine/generation_params.h"
-#include "runtime/model/chat_message.h"
+#include "runtime/engine/prompt_source.h"
 
 namespace octet {
 
 struct BatchRequest {
-  std::variant<std::string, std::vector<TokenId>, std::vector<ChatMessage>> input;  // "prompt", "ids" or "messages"
+  PromptSource input;  // "prompt", "ids" or "messages"
   GenerationParams params;
 };
 

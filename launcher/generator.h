@@ -1,0 +1,44 @@
+// Generator: what answers the prompts of a command: a model in this process, or a service.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "launcher/generation_result.h"
+#include "runtime/base/status.h"
+#include "runtime/engine/generation_params.h"
+#include "runtime/engine/prompt_source.h"
+#include "runtime/model/checkpoint.h"
+
+namespace octet {
+
+// How a command follows a generation. Both are called by the thread that called generate().
+struct GenerationHooks {
+  // Text of sample `index` as it is released; empty pieces are not told.
+  std::function<void(int64_t index, const std::string& text)> on_text;
+  // Asked again and again, some ten times a second at least; true ends the outputs as kCancelled.
+  std::function<bool()> should_stop;
+};
+
+// Not thread-safe.
+class Generator {
+ public:
+  virtual ~Generator() = default;
+
+  // What sampling flags that are not given stand for.
+  virtual const GenerationDefaults& defaults() const = 0;
+  // Tokens of prompt and output together.
+  virtual int64_t max_context() const = 0;
+  // Tokens that a prompt becomes. kInvalidInput where the model cannot take it.
+  virtual Result<int64_t> count_tokens(const PromptSource& source) = 0;
+  // What generate() would refuse, as far as it can be known before load().
+  virtual Status check(const PromptSource& source, const GenerationParams& params) = 0;
+  // Makes ready what takes time. Call once, before generate().
+  virtual Status load() = 0;
+  // Answers a prompt; `result` has what came, also where the status says that it broke off. An unset seed is drawn.
+  virtual Status generate(const PromptSource& source, const GenerationParams& params, const GenerationHooks& hooks,
+                          GenerationResult& result) = 0;
+};
+
+}  // namespace octet

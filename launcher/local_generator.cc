@@ -1,0 +1,38 @@
+#include "launcher/local_generator.h"
+
+#include "launcher/generation.h"
+
+namespace octet {
+
+Result<int64_t> LocalGenerator::count_tokens(const PromptSource& source) {
+  OCTET_ASSIGN_OR_RETURN(const GenerationInput input, prompts_.build(source, {}));
+  return std::ssize(input.prompt);
+}
+
+Status LocalGenerator::check(const PromptSource& source, const GenerationParams& params) {
+  OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts_.build(source, params));
+  return Generation(std::move(input), session_.tokenizer()).validate(session_.request_bounds());
+}
+
+Status LocalGenerator::load() {
+  OCTET_RETURN_IF_ERROR(session_.load());
+  engine_.emplace(session_.runner(), session_.engine_options());
+  return ok_status();
+}
+
+Status LocalGenerator::generate(const PromptSource& source, const GenerationParams& params,
+                                const GenerationHooks& hooks, GenerationResult& result) {
+  OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts_.build(source, params));
+  Generation generation(std::move(input), session_.tokenizer(), hooks.on_text);
+  OCTET_RETURN_IF_ERROR(generation.submit(*engine_));
+  Status status;
+  while (!generation.done() && status.ok()) {
+    if (hooks.should_stop()) engine_->cancel(generation.id());
+    status = engine_->step().status();
+  }
+  result = generation.result();
+  result.load_seconds = session_.load_seconds();
+  return status;
+}
+
+}  // namespace octet
