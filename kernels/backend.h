@@ -61,8 +61,12 @@ class Backend {
 
   // Memory, weights and transfers -------------------------------------------------------------------------------------
 
+  // A stream of this device. The backend must outlive it.
+  virtual std::unique_ptr<Stream> make_stream() { return std::make_unique<HostStream>(); }
   // Device memory, zeroed.
   virtual Buffer allocate(size_t bytes) = 0;
+  // Host memory, zeroed, that transfers reach without a detour.
+  virtual Buffer allocate_host(size_t bytes) { return Buffer::host(bytes); }
   Tensor allocate_tensor(DType dtype, Shape shape) {
     Buffer buffer = allocate(static_cast<size_t>(shape.num_elements() * dtype_size(dtype)));
     void* data = buffer.data();
@@ -73,6 +77,12 @@ class Backend {
   // Copies between host memory and the device. upload reads the host memory before it returns.
   virtual void upload(const void* host, TensorView destination, Stream& stream) = 0;
   virtual void download(TensorView source, void* host, Stream& stream) = 0;
+  // Uploads and waits: for what is set up once, before any stream's work reads it.
+  void upload_and_wait(const void* host, TensorView destination) {
+    const std::unique_ptr<Stream> stream = make_stream();
+    upload(host, destination, *stream);
+    stream->synchronize();
+  }
 
   // Copies on the device; one dtype, as many elements.
   virtual void copy(TensorView source, TensorView destination, Stream& stream) = 0;

@@ -12,8 +12,7 @@ LocalExperts::LocalExperts(Backend& backend, int64_t top_k, const std::vector<in
       offsets_(backend.allocate_tensor(DType::kI32, {num_local + 1})),
       assignment_row_(backend.allocate_tensor(DType::kI32, {max_rows * most_choices_})),
       slots_(backend.allocate_tensor(DType::kI32, {max_rows, top_k})) {
-  HostStream stream;
-  backend.upload(local_of_expert.data(), local_expert_.view, stream);
+  backend.upload_and_wait(local_of_expert.data(), local_expert_.view);
 }
 
 ExpertGroups LocalExperts::group(TensorView ids, Stream& stream) {

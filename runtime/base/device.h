@@ -9,6 +9,9 @@ class Stream {
   virtual ~Stream() = default;
   // Blocks the host until all enqueued work is done.
   virtual void synchronize() = 0;
+  // The device's own handle of the stream (CUDA: its cudaStream_t), for what enqueues work beside the backend; null
+  // where there is none.
+  virtual void* native_handle() { return nullptr; }
 };
 
 class HostStream final : public Stream {

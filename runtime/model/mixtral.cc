@@ -20,8 +20,7 @@ Tensor inverse_frequencies(const ModelConfig& config, Backend& backend) {
     values.push_back(1.0F / static_cast<float>(std::pow(config.rope_theta, static_cast<double>(exponent))));
   }
   Tensor tensor = backend.allocate_tensor(DType::kF32, {static_cast<int64_t>(values.size())});
-  HostStream stream;
-  backend.upload(values.data(), tensor.view, stream);
+  backend.upload_and_wait(values.data(), tensor.view);
   return tensor;
 }
 
@@ -50,6 +49,7 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend
       topology_(topology),
       backend_(backend),
       comms_(comms),
+      stream_(backend.make_stream()),
       options_(std::move(options)),
       chooser_(std::move(chooser)),
       shard_(make_shard_plan(topology, comms.world.rank(), config_.num_kv_heads, config_.vocab_size,
@@ -79,7 +79,8 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend
       receive_counts_(static_cast<size_t>(topology.world)) {
   if (comms.world.rank() != 0) return;
   const Shape all_logits{topology.dp * options_.max_logit_rows, config_.vocab_size};
-  host_logits_ = Tensor::host(DType::kF32, all_logits);
+  host_logits_.buffer = backend.allocate_host(static_cast<size_t>(all_logits.num_elements()) * sizeof(float));
+  host_logits_.view = {host_logits_.buffer.data(), DType::kF32, all_logits};
   if (topology.world > 1) gathered_logits_ = backend.allocate_tensor(DType::kF32, {all_logits.num_elements(), 1});
 }
 
@@ -92,7 +93,7 @@ Mixtral::Strategy Mixtral::choose_strategy(const StepPlan& plan) {
 
 PagedBatch Mixtral::upload_batch(const GroupPlan& group) {
   const int64_t num_rows = group.num_rows();
-  backend_.upload(group.token_ids.data(), token_ids_.view.slice_rows(0, num_rows), stream_);
+  backend_.upload(group.token_ids.data(), token_ids_.view.slice_rows(0, num_rows), *stream_);
 
   host_index_.clear();
   for (const SequenceRows& s : group.sequences) {
@@ -101,7 +102,7 @@ PagedBatch Mixtral::upload_batch(const GroupPlan& group) {
   OCTET_CHECK(static_cast<int64_t>(host_index_.size()) == num_rows, "{} positions for {} rows", host_index_.size(),
               num_rows);
   const TensorView positions = positions_.view.slice_rows(0, num_rows);
-  backend_.upload(host_index_.data(), positions, stream_);
+  backend_.upload(host_index_.data(), positions, *stream_);
 
   size_t width = 0;
   for (const auto& pages : group.page_tables) width = std::max(width, pages.size());
@@ -113,7 +114,7 @@ PagedBatch Mixtral::upload_batch(const GroupPlan& group) {
   const TensorView page_tables{page_tables_.view.data,
                                DType::kI32,
                                {static_cast<int64_t>(group.page_tables.size()), static_cast<int64_t>(width)}};
-  backend_.upload(host_index_.data(), page_tables, stream_);
+  backend_.upload(host_index_.data(), page_tables, *stream_);
   return {group.sequences, positions, page_tables};
 }
 
@@ -127,8 +128,8 @@ TensorView Mixtral::select_logit_rows(const StepPlan& plan, const Strategy& stra
   for (int32_t& row : host_index_) row -= static_cast<int32_t>(first_row_);
   const TensorView row_index = row_index_.view.slice_rows(0, mine.size());
   const TensorView selected = selected_.view.slice_rows(0, mine.size());
-  backend_.upload(host_index_.data(), row_index, stream_);
-  backend_.gather_rows(x, row_index, selected, stream_);
+  backend_.upload(host_index_.data(), row_index, *stream_);
+  backend_.gather_rows(x, row_index, selected, *stream_);
   return selected;
 }
 
@@ -139,7 +140,7 @@ TensorView Mixtral::collect_logits(const StepPlan& plan, TensorView shard) {
   const TensorView result =
       is_root ? host_logits_.view.slice_rows(0, num_rows) : TensorView{nullptr, DType::kF32, {0, 0}};
   if (topology_.world == 1) {
-    backend_.download(shard, result.data, stream_);
+    backend_.download(shard, result.data, *stream_);
     return result;
   }
   const auto shard_size = [&](int rank) {
@@ -154,20 +155,22 @@ TensorView Mixtral::collect_logits(const StepPlan& plan, TensorView shard) {
   const TensorView gathered{gathered_logits_.view.data, DType::kF32, {is_root ? num_rows * config_.vocab_size : 0, 1}};
   comms_.world.progress().set_place(kNoLayer, Phase::kLogits);
   comms_.all->all_to_all_v({shard.data, DType::kF32, {shard.num_elements(), 1}}, send_counts_, gathered,
-                           receive_counts_, stream_);
+                           receive_counts_, *stream_);
   if (!is_root) return result;
-  scatter_columns(plan, gathered.as<float>(), result.as<float>());
+  scatter_columns(plan, gathered, result.as<float>());
   return result;
 }
 
-// From [rank][row][column of its vocabulary] to [row][column].
-void Mixtral::scatter_columns(const StepPlan& plan, const float* gathered, float* out) const {
+// From [rank][row][column of its vocabulary] on the device to [row][column] in host memory.
+void Mixtral::scatter_columns(const StepPlan& plan, TensorView gathered, float* out) {
+  int64_t next = 0;
   for (const GroupPlan& group : plan.groups) {
     const int64_t num_rows = std::ssize(group.logit_rows);
     for (int tp_index = 0; tp_index < topology_.tp; ++tp_index) {
       const Range columns = near_equal_part(config_.vocab_size, topology_.tp, tp_index);
-      for (int64_t row = 0; row < num_rows; ++row, gathered += columns.size()) {
-        std::copy_n(gathered, columns.size(), out + row * config_.vocab_size + columns.begin);
+      for (int64_t row = 0; row < num_rows; ++row, next += columns.size()) {
+        backend_.download(gathered.slice_rows(next, columns.size()), out + row * config_.vocab_size + columns.begin,
+                          *stream_);
       }
     }
     out += num_rows * config_.vocab_size;
@@ -186,10 +189,10 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   strategy.experts->begin(group_rows_);
 
   TensorView x = residual_.view.slice_rows(0, mine.size());
-  backend_.embed(token_ids_.view.slice_rows(mine.begin, mine.size()), weights_.embedding.view, x, stream_);
+  backend_.embed(token_ids_.view.slice_rows(mine.begin, mine.size()), weights_.embedding.view, x, *stream_);
   const TensorView rope_table = workspace_.rope_table.view.slice_rows(0, group.num_rows());
-  backend_.rope_table(batch.positions, inverse_frequency_.view, rope_table, stream_);
-  const StepContext step{backend_, stream_,    config_,    *strategy.rows, *strategy.experts, comms_.world.progress(),
+  backend_.rope_table(batch.positions, inverse_frequency_.view, rope_table, *stream_);
+  const StepContext step{backend_, *stream_,   config_,    *strategy.rows, *strategy.experts, comms_.world.progress(),
                          timer_,   workspace_, attention_, batch,          rope_table};
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     comms_.world.progress().set_place(static_cast<int>(layer), Phase::kGather);
@@ -200,13 +203,13 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   }
 
   timer_.enter(StepPhase::kRest);
-  backend_.rms_norm(x, weights_.final_norm.view, config_.rms_norm_eps, x, stream_);
+  backend_.rms_norm(x, weights_.final_norm.view, config_.rms_norm_eps, x, *stream_);
   comms_.world.progress().set_place(kNoLayer, Phase::kLogits);
-  const TensorView wanted = strategy.rows->gather(x, stream_);
+  const TensorView wanted = strategy.rows->gather(x, *stream_);
   const TensorView shard = logits_.view.slice_rows(0, wanted.rows());
-  backend_.gemm(wanted, weights_.lm_head, shard, stream_);
+  backend_.gemm(wanted, weights_.lm_head, shard, *stream_);
   const TensorView logits = collect_logits(plan, shard);
-  stream_.synchronize();
+  stream_->synchronize();
   timer_.stop();
   return StepResult{logits};
 }

@@ -69,13 +69,13 @@ class Mixtral final : public ModelRunner {
   TensorView select_logit_rows(const StepPlan& plan, const Strategy& strategy, TensorView x);
   // The logits of all groups' rows on rank 0, in host memory.
   TensorView collect_logits(const StepPlan& plan, TensorView shard);
-  void scatter_columns(const StepPlan& plan, const float* gathered, float* out) const;
+  void scatter_columns(const StepPlan& plan, TensorView gathered, float* out);
 
   ModelConfig config_;
   Topology topology_;
   Backend& backend_;
   ModelComms& comms_;
-  HostStream stream_;
+  std::unique_ptr<Stream> stream_;
   MixtralOptions options_;
   RowLayoutChooser chooser_;
   StepTimer timer_;

@@ -77,15 +77,16 @@ class Loader {
 
   Tensor rows(const MatrixSource& matrix, DType dtype, Shape shape) {
     Tensor tensor = backend_.allocate_tensor(dtype, shape);
-    HostStream stream;
+    const std::unique_ptr<Stream> stream = backend_.make_stream();
     std::vector<float> values(static_cast<size_t>(matrix.num_columns));
     std::vector<std::byte> row(static_cast<size_t>(matrix.num_columns * dtype_size(dtype)));
     TensorView flat{tensor.view.data, dtype, {matrix.num_rows, matrix.num_columns}};
     for (int64_t r = 0; r < matrix.num_rows; ++r) {
       read_as_f32(matrix.row(r), matrix.dtype, matrix.num_columns, values.data());
       write_from_f32(values.data(), matrix.num_columns, dtype, row.data());
-      backend_.upload(row.data(), flat.slice_rows(r, 1), stream);
+      backend_.upload(row.data(), flat.slice_rows(r, 1), *stream);
     }
+    stream->synchronize();
     done_with(matrix);
     return tensor;
   }
