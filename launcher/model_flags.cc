@@ -75,6 +75,10 @@ void declare_model_flags(CLI::App& app, ModelFlags& flags) {
   group(app.add_option("--max-batch", flags.max_batch, "most sequences that run at once; never changes a result"))
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  group(app.add_option("--prefix-cache", flags.prefix_cache,
+                       "start a sequence from the pages of another that begins alike: on, off; never changes a result"))
+      ->check(CLI::IsMember({"on", "off"}))
+      ->capture_default_str();
   group(app.add_option("--max-context", flags.max_context, "longest sequence in tokens (default: the checkpoint's)"))
       ->check(CLI::Range(1, 1 << 24))
       ->type_name("N");

@@ -16,6 +16,7 @@ struct ModelFlags {
   std::string kv_dtype = "fp32";
   uint64_t kv_cache = 0;  // bytes; 0: enough for max_batch contexts, at most a quarter of the free memory
   int64_t prefill_chunk = 512;
+  std::string prefix_cache = "on";
   int64_t max_batch = 32;
   int64_t max_context = 0;  // tokens; 0: what the checkpoint says
   bool check_weights = false;

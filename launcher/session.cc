@@ -210,7 +210,9 @@ double Session::bytes_per_kv_element() const {
 }
 
 EngineOptions Session::engine_options() const {
-  return {.prefill_chunk = flags_.prefill_chunk, .max_batch = flags_.max_batch};
+  return {.prefill_chunk = flags_.prefill_chunk,
+          .max_batch = flags_.max_batch,
+          .prefix_cache = flags_.prefix_cache == "on"};
 }
 
 RequestBounds Session::request_bounds() const {

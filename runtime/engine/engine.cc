@@ -23,7 +23,8 @@ SchedulerLimits limits_of(const ModelRunner& runner, const EngineOptions& option
           .rows_per_group = runner.max_rows(),
           .logit_rows_per_group = runner.max_logit_rows(),
           .prefill_chunk = options.prefill_chunk,
-          .max_batch = options.max_batch};
+          .max_batch = options.max_batch,
+          .prefix_cache = options.prefix_cache};
 }
 
 double seconds_between(SampleTimes::Clock::time_point from, SampleTimes::Clock::time_point to) {
@@ -145,9 +146,13 @@ EngineStats Engine::stats() const {
   stats.num_running = scheduler_.num_running();
   stats.num_waiting = scheduler_.num_waiting();
   stats.num_preemptions = scheduler_.num_preemptions();
+  stats.prefix_cache_queries = scheduler_.num_queried_tokens();
+  stats.prefix_cache_hits = scheduler_.num_hit_tokens();
   for (int64_t group = 0; group < runner_.num_groups(); ++group) {
     stats.num_pages += scheduler_.pages(group).num_pages();
     stats.num_pages_used += scheduler_.pages(group).num_pages() - scheduler_.pages(group).num_free();
+    stats.num_pages_idle += scheduler_.pages(group).num_idle();
+    stats.prefix_cache_evictions += scheduler_.pages(group).num_evictions();
   }
   return stats;
 }
@@ -249,7 +254,7 @@ void Engine::finish(ActiveRequest& active, Sample& sample, FinishReason reason, 
        .status = std::move(status),
        .num_prompt_tokens = num_prompt_tokens,
        .num_output_tokens = std::max<int64_t>(0, sample.sequence.num_tokens() - num_prompt_tokens),
-       .num_cached_tokens = sample.sequence.num_cached,
+       .num_cached_tokens = active.samples.front().sequence.num_cached,
        .num_preemptions = sample.sequence.num_preemptions,
        .times = {active.submitted, active.first_scheduled, sample.first_token, sample.last_token}});
 }

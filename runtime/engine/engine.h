@@ -20,21 +20,24 @@ struct EngineOptions {
   int64_t max_batch = 64;  // sequences that run at the same time
   int64_t max_num_samples = 64;  // of one request
   int64_t max_logprobs = 20;     // most probable tokens listed with each token
+  bool prefix_cache = true;      // start sequences that begin alike from what is computed already
 };
 
 // What the engine is doing and has done.
 struct EngineStats {
   int64_t num_running = 0;  // sequences
   int64_t num_waiting = 0;
-  int64_t num_pages_used = 0;  // of all groups
+  int64_t num_pages_used = 0;  // of all groups, held by sequences
+  int64_t num_pages_idle = 0;  // held by none, but cached
   int64_t num_pages = 0;
   int64_t num_preemptions = 0;
   int64_t num_steps = 0;
-  int64_t num_rows = 0;              // token rows computed, recomputed ones included
-  int64_t num_prompt_tokens = 0;     // of prompts that were read to their end, cached ones included
-  int64_t num_output_tokens = 0;     // delivered
-  int64_t prefix_cache_queries = 0;  // tokens that were looked for
-  int64_t prefix_cache_hits = 0;     // tokens among them that were found
+  int64_t num_rows = 0;                // token rows computed, recomputed ones included
+  int64_t num_prompt_tokens = 0;       // of prompts that were read to their end, cached ones included
+  int64_t num_output_tokens = 0;       // delivered
+  int64_t prefix_cache_queries = 0;    // tokens of sequences that started, or started again after a preemption
+  int64_t prefix_cache_hits = 0;       // tokens among them that the cache held, so that they were not computed
+  int64_t prefix_cache_evictions = 0;  // pages
 };
 
 // What one step did, and where its time went.

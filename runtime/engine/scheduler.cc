@@ -5,11 +5,18 @@
 #include "runtime/base/check.h"
 
 namespace octet {
+namespace {
+
+// What a running sequence adds to its group's load beside its pending tokens: its output is still to come.
+constexpr int64_t kRunningLoad = kPageTokens;
+
+}  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits)
     : limits_(limits),
-      pages_(static_cast<size_t>(limits.num_groups), PageAllocator(limits.pages_per_group)),
-      num_running_in_group_(static_cast<size_t>(limits.num_groups)) {
+      pages_(static_cast<size_t>(limits.num_groups), PageAllocator(limits.pages_per_group, limits.prefix_cache)),
+      num_running_in_group_(static_cast<size_t>(limits.num_groups)),
+      loads_(static_cast<size_t>(limits.num_groups)) {
   OCTET_CHECK(std::min({limits.num_groups, limits.pages_per_group, limits.rows_per_group, limits.logit_rows_per_group,
                         limits.prefill_chunk, limits.max_batch}) >= 1);
 }
@@ -29,7 +36,9 @@ void Scheduler::fork(const Sequence& parent, Sequence& child) {
     return;
   }
   allocator(parent.group).share(parent.id, child.id, num_shared);
-  start(child, parent.group, num_shared * kPageTokens);
+  child.group = parent.group;
+  child.num_computed = num_shared * kPageTokens;
+  start(child);
 }
 
 void Scheduler::remove(Sequence& sequence) {
@@ -61,7 +70,13 @@ void Scheduler::clear_step() {
 
 void Scheduler::commit() {
   ++num_steps_;
-  for (const PlannedRows& rows : step_.rows) rows.sequence->num_computed += rows.num_rows;
+  for (const PlannedRows& rows : step_.rows) {
+    Sequence& sequence = *rows.sequence;
+    const int64_t num_known = sequence.num_computed / kPageTokens;
+    sequence.num_computed += rows.num_rows;
+    const auto computed = std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_computed));
+    allocator(sequence.group).cache(sequence.id, computed, num_known);
+  }
 }
 
 void Scheduler::make_room_for_running() {
@@ -77,10 +92,13 @@ void Scheduler::make_room_for_running() {
 void Scheduler::admit_waiting() {
   while (!waiting_.empty() && num_running() < limits_.max_batch) {
     Sequence& first = **waiting_.begin();
-    const int64_t group = best_group(pages_for(first.num_tokens()));
+    const int64_t group = best_group(first);
     if (group < 0) return;
     waiting_.erase(waiting_.begin());
-    start(first, group, 0);
+    if (limits_.prefix_cache) num_queried_tokens_ += first.num_tokens();
+    first.group = group;
+    use_cached(first);
+    start(first);
   }
 }
 
@@ -92,24 +110,51 @@ bool Scheduler::has_room(int64_t group, int64_t num_new_pages) {
          num_new_pages + num_others <= allocator(group).num_free();
 }
 
-// The group with room that has the most free pages, the lowest of equals; -1 if there is none.
-int64_t Scheduler::best_group(int64_t num_new_pages) {
+// The group with room that would have computed the sequence and everything before it soonest; of equals the one with
+// the most free pages, then the lowest. -1 if there is none.
+int64_t Scheduler::best_group(const Sequence& sequence) {
+  sum_loads();
   int64_t best = -1;
+  int64_t best_load = 0;
   for (int64_t group = 0; group < limits_.num_groups; ++group) {
-    if (!has_room(group, num_new_pages)) continue;
-    if (best < 0 || allocator(group).num_free() > allocator(best).num_free()) best = group;
+    const PrefixHit hit = allocator(group).find_prefix(sequence.tokens_before_logits());
+    if (!has_room(group, pages_for(sequence.num_tokens()) - hit.num_pages + hit.num_idle)) continue;
+    const int64_t load = loads_[static_cast<size_t>(group)] - hit.num_pages * kPageTokens;
+    if (best < 0 || load < best_load ||
+        (load == best_load && allocator(group).num_free() > allocator(best).num_free())) {
+      best = group;
+      best_load = load;
+    }
   }
   return best;
 }
 
-// REQUIRES: has_room for the pages that the sequence lacks.
-void Scheduler::start(Sequence& sequence, int64_t group, int64_t num_computed) {
-  const bool extended = allocator(group).extend(sequence.id, sequence.num_tokens());
-  OCTET_CHECK(extended, "group {} has {} free pages", group, allocator(group).num_free());
-  sequence.group = group;
-  sequence.num_computed = num_computed;
-  ++num_running_in(group);
+void Scheduler::sum_loads() {
+  std::fill(loads_.begin(), loads_.end(), 0);
+  for (const Sequence* sequence : running_) {
+    loads_[static_cast<size_t>(sequence->group)] += kRunningLoad + sequence->num_pending();
+  }
+}
+
+// REQUIRES: the sequence has its group, which has room for the pages that it lacks.
+void Scheduler::start(Sequence& sequence) {
+  PageAllocator& pages = allocator(sequence.group);
+  const bool extended = pages.extend(sequence.id, sequence.num_tokens());
+  OCTET_CHECK(extended, "group {} has {} free pages", sequence.group, pages.num_free());
+  ++num_running_in(sequence.group);
   running_.insert(&sequence);
+}
+
+// REQUIRES: the sequence has its group, and the pages of what is computed.
+void Scheduler::use_cached(Sequence& sequence) {
+  if (sequence.num_computed % kPageTokens != 0) return;
+  const int64_t num_full = sequence.num_computed / kPageTokens;
+  const int64_t num_cached =
+      allocator(sequence.group).use_cached(sequence.id, sequence.tokens_before_logits(), num_full);
+  const int64_t num_tokens = (num_cached - num_full) * kPageTokens;
+  sequence.num_computed += num_tokens;
+  num_hit_tokens_ += num_tokens;
+  if (sequence.num_preemptions == 0) sequence.num_cached += num_tokens;
 }
 
 void Scheduler::preempt_last(int64_t group) {
@@ -141,6 +186,7 @@ void Scheduler::plan_group(int64_t group) {
   }
   for (Sequence* sequence : running_) {
     if (sequence->group != group || sequence->num_pending() == 1) continue;
+    use_cached(*sequence);
     const int64_t num_rows = chunk_rows(*sequence, room);
     room.prefill_rows -= num_rows;
     if (num_rows > 0) plan_rows(*sequence, num_rows, room);

@@ -21,6 +21,7 @@ struct SchedulerLimits {
   int64_t logit_rows_per_group = 1;  // rows of a step in one group whose logits are computed
   int64_t prefill_chunk = 1;  // rows of a step in one group that go to sequences with more than one pending token
   int64_t max_batch = 1;      // running sequences of all groups together
+  bool prefix_cache = true;   // keep full pages for sequences that begin alike
 };
 
 // Rows of one sequence in a step: its next num_rows pending tokens.
@@ -51,8 +52,9 @@ struct ScheduledStep {
 // among equals. So a larger priority goes first, and yet nobody starves: whoever has waited long enough is ahead of all
 // newcomers. Waiting sequences are admitted in turn; when a running one needs a page and none is free, the last in turn
 // of its group goes back to waiting and its tokens are recomputed later. So the first in turn always advances, and
-// every sequence finishes. REQUIRES: a sequence never has more tokens than one group's pages hold. Sequences are owned
-// by the caller and outlive their stay here. Not thread-safe.
+// every sequence finishes. Full pages are cached by their tokens: a sequence that starts, or whose prompt is being
+// computed, goes on from what others have computed of it. REQUIRES: a sequence never has more tokens than one group's
+// pages hold. Sequences are owned by the caller and outlive their stay here. Not thread-safe.
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerLimits& limits);
@@ -75,6 +77,9 @@ class Scheduler {
   int64_t num_running() const { return std::ssize(running_); }
   int64_t num_waiting() const { return std::ssize(waiting_); }
   int64_t num_preemptions() const { return num_preemptions_; }
+  // Tokens of sequences that started, or started again after a preemption, and those of them found in cached pages.
+  int64_t num_queried_tokens() const { return num_queried_tokens_; }
+  int64_t num_hit_tokens() const { return num_hit_tokens_; }
   const PageAllocator& pages(int64_t group) const { return pages_[static_cast<size_t>(group)]; }
 
  private:
@@ -98,8 +103,10 @@ class Scheduler {
   void make_room_for_running();
   void admit_waiting();
   bool has_room(int64_t group, int64_t num_new_pages);
-  int64_t best_group(int64_t num_new_pages);
-  void start(Sequence& sequence, int64_t group, int64_t num_computed);
+  int64_t best_group(const Sequence& sequence);
+  void sum_loads();
+  void start(Sequence& sequence);
+  void use_cached(Sequence& sequence);
   void preempt_last(int64_t group);
   void leave_group(Sequence& sequence);
   void plan_group(int64_t group);
@@ -109,11 +116,14 @@ class Scheduler {
   SchedulerLimits limits_;
   std::vector<PageAllocator> pages_;           // [num_groups]
   std::vector<int64_t> num_running_in_group_;  // [num_groups]
+  std::vector<int64_t> loads_;                 // [num_groups], see sum_loads
   Queue waiting_;
   Queue running_;
   ScheduledStep step_;
   uint64_t num_steps_ = 0;  // committed
   int64_t num_preemptions_ = 0;
+  int64_t num_queried_tokens_ = 0;
+  int64_t num_hit_tokens_ = 0;
 };
 
 }  // namespace octet

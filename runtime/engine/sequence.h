@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <compare>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "runtime/base/tensor.h"
@@ -30,7 +31,7 @@ struct Sequence {
   bool wants_next_token = true;                      // whether the logits behind the last token are wanted
   std::vector<int64_t> prompt_logit_positions = {};  // whose logits the request asked to see, ascending
   size_t num_prompt_logits_taken = 0;                // of these: delivered, not wanted again when tokens are recomputed
-  int64_t num_cached = 0;                            // tokens that its first start found computed
+  int64_t num_cached = 0;                            // tokens that the prefix cache held, preemptions apart
   int64_t num_preemptions = 0;
 
   bool running() const { return group >= 0; }
@@ -38,6 +39,12 @@ struct Sequence {
   // Tokens that the model has yet to read before it can name the next one.
   int64_t num_pending() const { return num_tokens() - num_computed; }
 
+  // The tokens before the first one whose logits are wanted: these need not be computed where their pages are known.
+  std::span<const TokenId> tokens_before_logits() const {
+    const bool prompt_logits_are_left = num_prompt_logits_taken < prompt_logit_positions.size();
+    const auto end = prompt_logits_are_left ? prompt_logit_positions[num_prompt_logits_taken] : num_tokens() - 1;
+    return std::span(tokens).first(static_cast<size_t>(end));
+  }
   // Whether the logits of the token at `position` are wanted.
   bool wants_logits(int64_t position) const {
     return (wants_next_token && position + 1 == num_tokens()) || wants_prompt_logits(position);

@@ -8,7 +8,7 @@ namespace octet {
 namespace {
 
 TEST(PageAllocator, ExtendsByWholePagesAllOrNothing) {
-  PageAllocator allocator(4);
+  PageAllocator allocator(4, /*caches_prefixes=*/false);
   const SequenceId a{1, 0};
   const SequenceId b{2, 0};
   EXPECT_TRUE(allocator.extend(a, 1));
@@ -29,7 +29,7 @@ TEST(PageAllocator, ExtendsByWholePagesAllOrNothing) {
 }
 
 TEST(PageAllocator, SharedPagesAreFreeWhenTheLastHolderLeaves) {
-  PageAllocator allocator(6);
+  PageAllocator allocator(6, /*caches_prefixes=*/false);
   const SequenceId parent{1, 0};
   const SequenceId child{1, 1};
   ASSERT_TRUE(allocator.extend(parent, 3 * kPageTokens));
@@ -50,7 +50,7 @@ TEST(PageAllocator, SharedPagesAreFreeWhenTheLastHolderLeaves) {
 
 TEST(PageAllocator, KeepsItsInvariantUnderRandomUse) {
   std::mt19937_64 rng(29);
-  PageAllocator allocator(50);
+  PageAllocator allocator(50, /*caches_prefixes=*/false);
   for (int round = 0; round < 5000; ++round) {
     const SequenceId id{rng() % 12, static_cast<int32_t>(rng() % 2)};
     const SequenceId other{id.request, 1 - id.sample};

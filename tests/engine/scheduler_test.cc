@@ -17,12 +17,18 @@ constexpr SchedulerLimits kRoomy{.num_groups = 1,
                                  .rows_per_group = 1000,
                                  .logit_rows_per_group = 100,
                                  .prefill_chunk = 50,
-                                 .max_batch = 10};
+                                 .max_batch = 10,
+                                 .prefix_cache = false};
+constexpr SchedulerLimits kCaching = [] {
+  SchedulerLimits limits = kRoomy;
+  limits.prefix_cache = true;
+  return limits;
+}();
 
 Sequence make_sequence(RequestId id, int64_t num_tokens) {
   Sequence sequence;
   sequence.id = {id, 0};
-  sequence.tokens.assign(static_cast<size_t>(num_tokens), 1);
+  sequence.tokens.assign(static_cast<size_t>(num_tokens), static_cast<TokenId>(id));  // no two begin alike
   return sequence;
 }
 
@@ -114,7 +120,7 @@ TEST(Scheduler, ThePreemptedYoungestComesBackFirstAndWhole) {
   EXPECT_EQ(advance(scheduler)[2], kept);
 }
 
-TEST(Scheduler, ANewcomerGoesWhereMostPagesAreFree) {
+TEST(Scheduler, ANewcomerGoesWhereLeastIsToBeDone) {
   SchedulerLimits limits = kRoomy;
   limits.num_groups = 3;
   limits.pages_per_group = 10;
@@ -127,7 +133,98 @@ TEST(Scheduler, ANewcomerGoesWhereMostPagesAreFree) {
   scheduler.next();
   std::vector<int64_t> groups;
   for (const Sequence& sequence : sequences) groups.push_back(sequence.group);
-  EXPECT_THAT(groups, ElementsAre(0, 1, 2, 1, 1));
+  EXPECT_THAT(groups, ElementsAre(0, 1, 2, 1, 2));
+}
+
+// Serves one sequence to its first token, and lets it go.
+void serve_alone(Scheduler& scheduler, Sequence& sequence) {
+  const int64_t num_tokens = sequence.num_tokens();
+  scheduler.add(sequence);
+  while (sequence.num_tokens() == num_tokens) advance(scheduler);
+  scheduler.remove(sequence);
+  sequence.tokens.resize(static_cast<size_t>(num_tokens));
+}
+
+TEST(Scheduler, StartsBehindWhatIsCached) {
+  Scheduler scheduler(kCaching);
+  Sequence first = make_sequence(1, 3 * kPageTokens);
+  serve_alone(scheduler, first);
+  EXPECT_EQ(scheduler.pages(0).num_free(), 100);
+  Sequence longer = make_sequence(2, 3 * kPageTokens + 7);
+  longer.tokens = first.tokens;
+  longer.tokens.resize(3 * kPageTokens + 7, 9);
+  scheduler.add(longer);
+  EXPECT_EQ(advance(scheduler), (Rows{{2, 7}}));
+  EXPECT_EQ(longer.num_cached, 3 * kPageTokens);
+  // The last token is computed in any case, for its logits, and so is its page.
+  Sequence same = make_sequence(3, 3 * kPageTokens);
+  same.tokens = first.tokens;
+  scheduler.add(same);
+  EXPECT_EQ(advance(scheduler)[3], 50);
+  EXPECT_EQ(same.num_cached, 2 * kPageTokens);
+  // Wanted logits end what may come from the cache, as long as they are wanted.
+  Sequence with_logits = make_sequence(4, 3 * kPageTokens);
+  with_logits.tokens = first.tokens;
+  with_logits.prompt_logit_positions = {10, kPageTokens + 3};
+  with_logits.num_prompt_logits_taken = 1;
+  scheduler.add(with_logits);
+  advance(scheduler);
+  EXPECT_EQ(with_logits.num_cached, kPageTokens);
+  EXPECT_EQ(scheduler.num_hit_tokens(), 6 * kPageTokens);
+}
+
+TEST(Scheduler, TwoThatBeginAlikeComputeItOnce) {
+  Scheduler scheduler(kCaching);
+  Sequence first = make_sequence(1, 4 * kPageTokens + 1);
+  Sequence second = make_sequence(2, 4 * kPageTokens + 1);
+  second.tokens = first.tokens;
+  scheduler.add(first);
+  scheduler.add(second);
+  int64_t num_rows = 0;
+  while (second.num_tokens() == 4 * kPageTokens + 1) {
+    for (const auto& [request, rows] : advance(scheduler)) num_rows += rows;
+    scheduler.pages(0).check_invariant();
+  }
+  EXPECT_LT(num_rows, 5 * kPageTokens + 50);
+  EXPECT_EQ(scheduler.pages(0).num_free(), 100 - 4 - 2);
+}
+
+TEST(Scheduler, APreemptedSequenceFindsItsPagesAgain) {
+  SchedulerLimits limits = kCaching;
+  limits.pages_per_group = 7;
+  limits.prefill_chunk = 1000;
+  Scheduler scheduler(limits);
+  Sequence old = make_sequence(1, kPageTokens - 2);
+  Sequence young = make_sequence(2, 4 * kPageTokens + 20);
+  scheduler.add(old);
+  scheduler.add(young);
+  while (scheduler.num_preemptions() == 0) {
+    advance(scheduler);
+    ASSERT_LT(old.num_tokens(), 3 * kPageTokens);
+  }
+  const int64_t kept = young.num_tokens();
+  scheduler.remove(old);
+  EXPECT_EQ(advance(scheduler)[2], kept - 5 * kPageTokens);
+  EXPECT_EQ(young.num_preemptions, 1);
+}
+
+TEST(Scheduler, PlacementWeighsAHitAgainstLoad) {
+  SchedulerLimits limits = kCaching;
+  limits.num_groups = 2;
+  Scheduler scheduler(limits);
+  Sequence first = make_sequence(1, 3 * kPageTokens);
+  serve_alone(scheduler, first);  // its pages are in group 0
+  std::deque<Sequence> sequences;
+  std::vector<int64_t> groups;
+  for (RequestId id = 2; id <= 6; ++id) {
+    sequences.push_back(make_sequence(id, 3 * kPageTokens + 1));
+    std::copy(first.tokens.begin(), first.tokens.end(), sequences.back().tokens.begin());
+    scheduler.add(sequences.back());
+    advance(scheduler);
+    groups.push_back(sequences.back().group);
+  }
+  // A hit of three pages outweighs two running sequences, but not three; a prompt that is being computed weighs more.
+  EXPECT_THAT(groups, ElementsAre(0, 0, 0, 1, 0));
 }
 
 TEST(Scheduler, ANewcomerLeavesRoomForTheOthersToGrow) {
@@ -219,7 +316,7 @@ TEST(Scheduler, AStreamOfLargerPrioritiesDoesNotStarveASmallOne) {
 
 TEST(Scheduler, PagesAddUpUnderRandomUse) {
   std::mt19937_64 rng(31);
-  SchedulerLimits limits = kRoomy;
+  SchedulerLimits limits = kCaching;
   limits.num_groups = 2;
   limits.pages_per_group = 7;
   Scheduler scheduler(limits);

@@ -27,7 +27,9 @@ class Traffic {
         runner_options_(runner_options),
         max_batch_(options.max_batch),
         runner_(runner_options),
-        engine_(runner_, options) {}
+        engine_(runner_, options) {
+    for (TokenId& token : common_prompt_) token = static_cast<TokenId>(random_below(runner_options_.vocab_size));
+  }
 
   // Submits `num_requests` at random steps, with random cancels, and serves them all.
   void serve(int num_requests, double cancel_share) {
@@ -83,6 +85,10 @@ class Traffic {
     Request request;
     request.prompt.resize(static_cast<size_t>(1 + random_below(longest - 1)));
     for (TokenId& token : request.prompt) token = static_cast<TokenId>(random_below(runner_options_.vocab_size));
+    if (random_below(2) == 0) {  // begins like others, for a random length
+      const int64_t length = random_below(std::ssize(request.prompt) + 1);
+      std::copy_n(common_prompt_.begin(), length, request.prompt.begin());
+    }
     const int64_t room = longest - std::ssize(request.prompt);
     request.params.max_tokens = 1 + random_below(room);
     request.params.sampling.seed = rng_();
@@ -141,6 +147,7 @@ class Traffic {
   FakeRunner runner_;
   Engine engine_;
   std::vector<std::unique_ptr<Client>> clients_;
+  std::vector<TokenId> common_prompt_ = std::vector<TokenId>(static_cast<size_t>(5 * kPageTokens));
 };
 
 TEST(Simulation, RandomTrafficWithAmplePages) {
