@@ -16,19 +16,6 @@ constexpr int64_t kIterations = 8'000'000;
 // Pieces of a measurement: threads that are slower take fewer.
 constexpr int64_t kPieces = 32;
 
-Ceilings median_ceilings(CeilingProbe& probe, int rounds) {
-  std::vector<double> read;
-  std::vector<double> f32;
-  std::vector<double> int8;
-  for (int round = 0; round < rounds; ++round) {
-    const Ceilings ceilings = probe.measure();
-    read.push_back(ceilings.read_bytes_per_second);
-    f32.push_back(ceilings.f32_operations_per_second);
-    int8.push_back(ceilings.int8_operations_per_second);
-  }
-  return {median(read), median(f32), median(int8)};
-}
-
 }  // namespace
 
 CeilingProbe::CeilingProbe(const KernelTable& kernels, ThreadPool& pool, BenchClock clock, int64_t memory_bytes)
@@ -62,6 +49,19 @@ Ceilings CeilingProbe::measure() {
   ceilings.f32_operations_per_second = rate([&](int64_t) { return kernels_.multiply_add_loop(kPieceIterations); });
   if (has_vnni()) ceilings.int8_operations_per_second = rate([](int64_t) { return vnni_dot_loop(kPieceIterations); });
   return ceilings;
+}
+
+Ceilings median_ceilings(CeilingProbe& probe, int rounds) {
+  std::vector<double> read;
+  std::vector<double> f32;
+  std::vector<double> int8;
+  for (int round = 0; round < rounds; ++round) {
+    const Ceilings ceilings = probe.measure();
+    read.push_back(ceilings.read_bytes_per_second);
+    f32.push_back(ceilings.f32_operations_per_second);
+    int8.push_back(ceilings.int8_operations_per_second);
+  }
+  return {median(read), median(f32), median(int8)};
 }
 
 Status run_ceilings_bench(const CeilingsOptions& options) {

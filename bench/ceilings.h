@@ -39,6 +39,9 @@ class CeilingProbe {
   int64_t round_ = 0;
 };
 
+// Each ceiling's median of `rounds` measurements.
+Ceilings median_ceilings(CeilingProbe& probe, int rounds);
+
 struct CeilingsOptions {
   int num_threads = 0;                      // 0: the affinity mask
   std::string isa;                          // empty: the best of this machine

@@ -25,6 +25,14 @@ struct Parts {
 
 }  // namespace
 
+std::string mpi_library_version() {
+  std::string text(MPI_MAX_LIBRARY_VERSION_STRING, '\0');
+  int length = 0;
+  MPI_Get_library_version(text.data(), &length);
+  text.resize(static_cast<size_t>(length));
+  return text;
+}
+
 void mpi_all_to_all_v(const std::byte* send, std::span<const int64_t> send_bytes, std::byte* receive,
                       std::span<const int64_t> receive_bytes) {
   const Parts from(send_bytes), to(receive_bytes);

@@ -17,6 +17,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   commands.push_back(make_completion_command());
   commands.push_back(make_run_command());
   commands.push_back(make_plan_command());
+  commands.push_back(make_doctor_command());
   return commands;
 }
 

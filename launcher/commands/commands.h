@@ -21,5 +21,6 @@ std::unique_ptr<Command> make_bench_exchange_command();
 std::unique_ptr<Command> make_completion_command();
 std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_plan_command();
+std::unique_ptr<Command> make_doctor_command();
 
 }  // namespace octet

@@ -1,0 +1,90 @@
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+
+#include <sstream>
+
+#include "launcher/checkup/checkup.h"
+#include "launcher/output.h"
+
+namespace octet {
+namespace {
+
+std::string text_of(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
+
+int64_t meminfo_bytes(const KernelFiles& files, const char* name) {
+  std::istringstream field(files.field("proc/meminfo", name).value_or(""));
+  int64_t kilobytes = 0;
+  field >> kilobytes;
+  return kilobytes * 1024;
+}
+
+Finding memory(const KernelFiles& files) {
+  const int64_t total = meminfo_bytes(files, "MemTotal");
+  const int64_t available = meminfo_bytes(files, "MemAvailable");
+  const int64_t limit = memory_limit(files).value_or(total);
+  Finding finding{.topic = "memory",
+                  .text = fmt::format("{}, {} available", text_of(total), text_of(available)),
+                  .facts = {{"total_bytes", total}, {"available_bytes", available}, {"limit_bytes", limit}}};
+  if (limit < total) {
+    finding.grade = Grade::kHint;
+    finding.text += fmt::format("; a control group allows {}", text_of(limit));
+    finding.remedy =
+        "what goes beyond is killed: count weights and --kv-cache against the limit (octet plan), or raise it";
+  }
+  return finding;
+}
+
+// Weights and KV pages are in large buffers that ask for them (madvise).
+Finding huge_pages(const KernelFiles& files) {
+  const std::string modes = files.line("sys/kernel/mm/transparent_hugepage/enabled").value_or("[never]");
+  const size_t begin = modes.find('[');
+  const size_t end = modes.find(']');
+  const std::string mode = begin < end && end != std::string::npos ? modes.substr(begin + 1, end - begin - 1) : modes;
+  Finding finding{.topic = "huge pages", .text = "transparent: " + mode, .facts = {{"transparent", mode}}};
+  if (mode == "never") {
+    finding.grade = Grade::kHint;
+    finding.remedy =
+        "reading weights misses the TLB more often: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled";
+  }
+  return finding;
+}
+
+// Ranks of one host (Open MPI, NCCL) meet in it. Containers have 64 MB unless they are told otherwise.
+Finding shared_memory(const KernelFiles& files) {
+  constexpr int64_t kPlenty = int64_t{512} << 20;
+  struct statvfs room {};
+  if (statvfs(files.path("dev/shm").c_str(), &room) != 0) {
+    return {"shared memory", Grade::kMissing, "there is no /dev/shm",
+            "mount a tmpfs there, for ranks of one host to meet in"};
+  }
+  const auto free = static_cast<int64_t>(room.f_bavail * room.f_frsize);
+  Finding finding{.topic = "shared memory",
+                  .text = fmt::format("{} free in /dev/shm", text_of(free)),
+                  .facts = {{"free_bytes", free}}};
+  if (free < kPlenty) {
+    finding.grade = Grade::kHint;
+    finding.remedy = "ranks of one host meet there: give the container more (docker run --shm-size 1g)";
+  }
+  return finding;
+}
+
+// Networks and GPUs copy from memory that is pinned.
+Finding locked_memory() {
+  rlimit limit{};
+  getrlimit(RLIMIT_MEMLOCK, &limit);
+  if (limit.rlim_cur == RLIM_INFINITY)
+    return {.topic = "locked memory", .text = "no limit", .facts = {{"limit_bytes", nullptr}}};
+  const auto bytes = static_cast<int64_t>(limit.rlim_cur);
+  return {.topic = "locked memory",
+          .text = fmt::format("{} a process", text_of(bytes)),
+          .remedy = "InfiniBand needs more: ulimit -l unlimited (/etc/security/limits.conf: memlock)",
+          .facts = {{"limit_bytes", bytes}}};
+}
+
+}  // namespace
+
+Findings check_memory(const KernelFiles& files) {
+  return {memory(files), huge_pages(files), shared_memory(files), locked_memory()};
+}
+
+}  // namespace octet
