@@ -32,7 +32,7 @@ Result<std::vector<TextStream>> Generation::make_streams() const {
     if (!input_.params.stop.empty()) return invalid_input("stop: the model has no tokenizer");
     return streams;
   }
-  TextStreamOptions options{input_.params.stop, {}, input_.is_chat};
+  TextStreamOptions options{.stop = input_.params.stop, .strip_leading_space = input_.is_chat};
   if (!input_.is_chat) options.prompt = input_.prompt;
   for (int64_t i = 0; i < input_.params.num_samples; ++i) {
     OCTET_ASSIGN_OR_RETURN(TextStream stream, TextStream::create(*tokenizer_, options));

@@ -1,5 +1,7 @@
 #include "launcher/session.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -84,7 +86,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
   session->flags_ = flags;
   OCTET_ASSIGN_OR_RETURN(session->world_, make_comm_world());
   OCTET_RETURN_IF_ERROR(agree_if_many(*session->world_, session->open_model(needs)));
-  if (session->world_->size() > 1) OCTET_RETURN_IF_ERROR(session->plan_ranks());
+  if (session->world_->size() > 1) OCTET_RETURN_IF_ERROR(session->plan_ranks(needs));
   return session;
 }
 
@@ -117,7 +119,7 @@ Status Session::open_model(const SessionNeeds& needs) {
 }
 
 // What the ranks of a job must have alike, and the watch over them.
-Status Session::plan_ranks() {
+Status Session::plan_ranks(const SessionNeeds& needs) {
   const auto hashes = fingerprint(flags_, path_);
   OCTET_RETURN_IF_ERROR(agree(*world_, hashes.status()));
   OCTET_RETURN_IF_ERROR(check_same(*world_, *hashes));
@@ -134,6 +136,7 @@ Status Session::plan_ranks() {
   WatchdogOptions watch;
   watch.limits = {milliseconds(flags_.heartbeat_limit), milliseconds(flags_.collective_limit)};
   watch.interval = std::min(watch.interval, watch.limits.silence / 4);
+  watch.on_failure = needs.on_job_failure;
   OCTET_ASSIGN_OR_RETURN(watchdog_, Watchdog::start(*world_, std::move(watch)));
   followers_wait_ = true;
   return ok_status();
@@ -148,6 +151,11 @@ Session::~Session() {
     std::vector<std::byte> go_home;
     world_->host().broadcast(go_home, /*root=*/0);
   }
+}
+
+void Session::end_job(const Status& status) {
+  if (watchdog_ != nullptr) watchdog_->end_job(status);
+  _exit(status.exit_code());
 }
 
 Status Session::follow() {

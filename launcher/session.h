@@ -2,6 +2,7 @@
 // ranks every rank opens one; rank 0 runs the command, the others follow it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -21,6 +22,8 @@ namespace octet {
 // What a command needs of a model.
 struct SessionNeeds {
   bool all_logits = false;  // logits of every row of a step, not only of one a sequence
+  // Of a job of several ranks: called once on a failure, in a thread of its own, just before the process ends.
+  std::function<void(const JobFailure&)> on_job_failure = {};
 };
 
 // Opening reads no weights, so that everything that can be wrong with a request is known before minutes go into
@@ -38,6 +41,8 @@ class Session {
 
   // Reads the weights. Says on the log what was loaded. Call once.
   Status load();
+  // Ends the job on every rank, with the status's exit code, from any thread.
+  [[noreturn]] void end_job(const Status& status);
 
   // What load() will make room for.
   RequestBounds request_bounds() const;
@@ -49,6 +54,13 @@ class Session {
   const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
   // kInvalidInput when there is none.
   Result<const Tokenizer*> require_tokenizer() const;
+  const Topology& topology() const { return topology_; }
+  std::string device() const { return std::string(backend_->name()); }
+  // Tokens that the KV cache of all dp groups holds.
+  int64_t kv_cache_tokens() const { return options_.num_pages * kPageTokens * topology_.dp; }
+  // The job as rank 0 sees it, from any thread. Null in a rank alone.
+  const Watchdog* watchdog() const { return watchdog_.get(); }
+  const CommProgress& progress() const { return world_->progress(); }
   // REQUIRES: loaded.
   ModelRunner& runner() { return leader_ ? static_cast<ModelRunner&>(*leader_) : *runner_; }
   // Of one weight as it is kept, and of one element of the KV cache, scales included.
@@ -60,7 +72,7 @@ class Session {
  private:
   Session() = default;
   Status open_model(const SessionNeeds& needs);
-  Status plan_ranks();
+  Status plan_ranks(const SessionNeeds& needs);
   Status load_shard();
   int64_t page_bytes() const;  // of one page of the KV cache
 

@@ -3,8 +3,9 @@
 namespace octet {
 
 Result<TextStream> TextStream::create(const Tokenizer& tokenizer, const TextStreamOptions& options) {
-  OCTET_ASSIGN_OR_RETURN(StopMatcher matcher, StopMatcher::create(options.stop));
-  StreamingDetokenizer detokenizer(tokenizer, {.strip_leading_space = options.strip_leading_space});
+  OCTET_ASSIGN_OR_RETURN(StopMatcher matcher, StopMatcher::create(options.stop, options.include_stop));
+  StreamingDetokenizer detokenizer(
+      tokenizer, {.strip_leading_space = options.strip_leading_space, .keep_special = options.keep_special});
   for (const TokenId id : options.prompt) detokenizer.add(id);
   return TextStream(std::move(detokenizer), std::move(matcher), options.stop);
 }

@@ -13,9 +13,11 @@
 namespace octet {
 
 struct TextStreamOptions {
-  std::vector<std::string> stop;     // end the text; not part of it
-  std::span<const TokenId> prompt;   // the text continues these tokens (an answer in a chat: none)
-  bool strip_leading_space = false;  // an answer in a chat
+  std::vector<std::string> stop = {};    // end the text
+  std::span<const TokenId> prompt = {};  // the text continues these tokens (an answer in a chat: none)
+  bool strip_leading_space = false;      // an answer in a chat
+  bool include_stop = false;             // the text ends with the stop string, not before it
+  bool keep_special = false;             // control tokens appear by their names
 };
 
 // Text is released once and never taken back. The tokenizer must outlive it. One per output; not thread-safe.

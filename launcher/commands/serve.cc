@@ -1,0 +1,164 @@
+// octet serve: the generation service.
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <future>
+
+#include "comm/comm_factory.h"
+#include "launcher/commands/commands.h"
+#include "launcher/prompt_builder.h"
+#include "launcher/rank_plan.h"
+#include "launcher/service_flags.h"
+#include "launcher/session.h"
+#include "runtime/base/log.h"
+
+namespace octet {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kTick{50};             // between two looks at what has changed
+constexpr double kStaleHeartbeatShare = 0.2;  // of the heartbeat limit: the service is not ready any more
+
+// SIGINT, SIGTERM and SIGUSR1 wait for whoever asks, in every thread that is started from now on.
+class ServiceSignals {
+ public:
+  ServiceSignals() {
+    sigemptyset(&signals_);
+    for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&signals_, signal);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  }
+  // The signal that came within `time`; 0: none.
+  int wait(milliseconds time) const {
+    const timespec limit{time.count() / 1000, time.count() % 1000 * 1'000'000};
+    return std::max(0, sigtimedwait(&signals_, nullptr, &limit));
+  }
+
+ private:
+  sigset_t signals_{};
+};
+
+class ServeCommand final : public Command {
+ public:
+  const char* name() const override { return "serve"; }
+  const char* summary() const override { return "Serve a model over gRPC"; }
+  const char* examples() const override {
+    return "Examples:\n"
+           "  octet serve                                         the demo model on 127.0.0.1:50051\n"
+           "  octet serve --model ~/Mixtral-8x7B-v0.1 --listen 0.0.0.0:50051 --tls-cert c.pem --tls-key k.pem\n"
+           "  octet run --ranks 4 --restart 3 -- serve            many ranks, started again after a failure\n"
+           "Ctrl-C, SIGTERM or SIGUSR1 drains: streams under way finish, new calls are refused, exit code 0. A second "
+           "signal\nends at once. Surface: runtime/service/octet.proto; metrics: http://127.0.0.1:9464/metrics.";
+  }
+
+  void declare(CLI::App& app) override {
+    declare_service_flags(app, options_);
+    declare_chat_flags(app, chat_);
+    declare_model_flags(app, model_);
+  }
+
+  Status run() override {
+    const ServiceSignals signals;
+    // The server is made after the watch over the ranks has begun.
+    std::atomic<Server*> server = nullptr;
+    SessionNeeds needs;
+    needs.on_job_failure = [&server](const JobFailure& failure) {
+      if (Server* known = server.load()) known->fail(failure.line);
+    };
+    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, needs));
+    if (!session->leads()) return session->follow();
+    OCTET_ASSIGN_OR_RETURN(ServedModel model, describe(*session));
+    options_.version = OCTET_VERSION;
+    OCTET_ASSIGN_OR_RETURN(const auto started, Server::start(options_, std::move(model), watch_over(*session)));
+    server = started.get();
+    log_info("{}: listening on {}, loading", session->path().string(), started->address());
+    return look_after(signals, *session, *started);
+  }
+
+ private:
+  Result<ServedModel> describe(const Session& session) const {
+    ServedModel model;
+    model.name = std::filesystem::canonical(session.path()).filename().string();
+    model.config = session.config();
+    model.defaults = session.generation_defaults();
+    model.tokenizer = session.tokenizer();
+    model.safe_prompt = chat_.safe_prompt;
+    model.bounds = session.request_bounds();
+    model.engine = session.engine_options();
+    model.topology = session.topology();
+    model.device = session.device();
+    model.kv_cache_tokens = session.kv_cache_tokens();
+    if (model.tokenizer == nullptr) return model;
+    auto chat_template = open_chat_template(chat_, session.path(), *model.tokenizer);
+    if (chat_template.ok()) {
+      model.chat_template = *std::move(chat_template);
+    } else if (chat_.chat_template.empty()) {  // a model that only completes text is served all the same
+      log_warning("no chat: {}", chat_template.status().message());
+    } else {
+      return chat_template.status();
+    }
+    return model;
+  }
+
+  JobWatch watch_over(const Session& session) const {
+    JobWatch watch;
+    watch.phase_totals = [&session] { return session.progress().totals(); };
+    watch.stale_heartbeat = model_.heartbeat_limit * kStaleHeartbeatShare;
+    if (const Watchdog* watchdog = session.watchdog()) {
+      watch.heartbeat_ages = [watchdog] { return watchdog->heartbeat_ages(); };
+    }
+    return watch;
+  }
+
+  // Loads on a thread of its own, so that signals are heard meanwhile, and serves until a signal or a failure ends it.
+  Status look_after(const ServiceSignals& signals, Session& session, Server& server) {
+    std::future<Status> loading = std::async(std::launch::async, [&] {
+      OCTET_RETURN_IF_ERROR(session.load());
+      return server.serve(session.runner());
+    });
+    bool draining = false;
+    for (;;) {
+      if (const int signal = signals.wait(kTick); signal != 0) {
+        if (draining || (signal != SIGUSR1 && launched_as_rank())) end_now(session, server);
+        if (loading.valid() && !launched_as_rank()) _exit(0);  // there is nothing to drain
+        log_info("draining: the service ends when its streams have; a second signal ends it at once");
+        server.drain();
+        draining = true;
+      }
+      if (loading.valid()) {
+        if (loading.wait_for(milliseconds(0)) != std::future_status::ready) continue;
+        OCTET_RETURN_IF_ERROR(loading.get());
+        if (!draining) say_ready(session, server);
+      }
+      if (const Status failure = server.failure(); !failure.ok()) session.end_job(failure);
+      if (draining && server.wait_until_drained(milliseconds(0))) return ok_status();
+    }
+  }
+
+  // Rank 0's watchdog lets the clients know before the job ends; a process alone does so here.
+  [[noreturn]] static void end_now(Session& session, Server& server) {
+    if (session.watchdog() == nullptr) server.fail("the server was told to end");
+    session.end_job({StatusCode::kInterrupted, "told to end"});
+  }
+
+  static void say_ready(const Session& session, const Server& server) {
+    log_info("ready: serving {} on {}; {}; KV cache of {} tokens, at most {} sequences at once{}",
+             session.path().string(), server.address(), layout_text(session.topology()), session.kv_cache_tokens(),
+             session.engine_options().max_batch,
+             server.metrics_address().empty()
+                 ? ""
+                 : fmt::format("; metrics on http://{}/metrics", server.metrics_address()));
+  }
+
+  ServerOptions options_;
+  ChatFlags chat_;
+  ModelFlags model_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_serve_command() { return std::make_unique<ServeCommand>(); }
+
+}  // namespace octet

@@ -1,0 +1,52 @@
+#include "launcher/service_flags.h"
+
+namespace octet {
+namespace {
+
+void declare_limit(CLI::App& app, const char* name, int64_t& value, int64_t least, const char* help) {
+  app.add_option(name, value, help)
+      ->check(CLI::Range(least, int64_t{1} << 30))
+      ->type_name("N")
+      ->capture_default_str()
+      ->group("Limits");
+}
+
+void declare_limits(CLI::App& app, ServiceLimits& limits) {
+  declare_limit(app, "--max-queue", limits.max_queue, 0, "requests that wait; more are refused");
+  declare_limit(app, "--max-message-bytes", limits.max_message_bytes, 1024, "of a message from a client");
+  declare_limit(app, "--max-prompt-bytes", limits.max_prompt_bytes, 1, "of a prompt's text");
+  declare_limit(app, "--max-stop-strings", limits.max_stop_strings, 0, "of a request, and as many stop tokens");
+  declare_limit(app, "--max-stop-bytes", limits.max_stop_bytes, 1, "of one stop string");
+  declare_limit(app, "--max-logit-bias", limits.max_logit_bias_entries, 0, "tokens whose logits a request biases");
+  declare_limit(app, "--max-outbox-bytes", limits.max_outbox_bytes, 1024,
+                "of output that a client has not read; more, and it is dropped");
+  app.add_option_function<double>(
+         "--stall-limit",
+         [&limits](double seconds) {
+           limits.stall_limit = std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+         },
+         "drop a client that reads nothing of its output for so long (default: 30)")
+      ->check(CLI::Range(0.1, 1e6))
+      ->type_name("SECONDS")
+      ->group("Limits");
+}
+
+}  // namespace
+
+void declare_service_flags(CLI::App& app, ServerOptions& options) {
+  app.add_option("--listen", options.listen, "where gRPC is served")->type_name("HOST:PORT")->capture_default_str();
+  app.add_option("--metrics-listen", options.metrics_listen, "where Prometheus finds /metrics; empty: nowhere")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  const auto file = [&app](const char* name, std::string& value, const char* help) {
+    app.add_option(name, value, help)->type_name("FILE")->group("Who may call");
+  };
+  file("--tls-cert", options.tls_cert, "serve over TLS with this certificate chain (PEM)");
+  file("--tls-key", options.tls_key, "its private key (PEM)");
+  file("--tls-client-ca", options.tls_client_ca, "take only clients with a certificate of this authority (PEM)");
+  file("--api-key-file", options.api_key_file,
+       "ask every call but health's for \"authorization: Bearer KEY\"; KEY is the file's first line");
+  declare_limits(app, options.limits);
+}
+
+}  // namespace octet

@@ -1,0 +1,43 @@
+// CallRegistry: the calls under way, by request id, and the rule who may join them.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "runtime/service/generation_call.h"
+
+namespace octet {
+
+// Thread-safe.
+class CallRegistry {
+ public:
+  // `max_calls`: live ones at most.
+  explicit CallRegistry(int64_t max_calls) : max_calls_(max_calls) {}
+
+  // The call is live from now on. ALREADY_EXISTS where a live call has its id, RESOURCE_EXHAUSTED where there are too
+  // many, and the error given to close() after that.
+  grpc::Status add(const std::shared_ptr<GenerationCall>& call);
+  // The call has ended, and its id is free.
+  void remove(const GenerationCall& call);
+  // Null if no live call has the id.
+  std::shared_ptr<GenerationCall> find(const std::string& request_id) const;
+  int64_t num_live() const;
+
+  // No call joins any more.
+  void close(const grpc::Status& why);
+  // Ends every live call.
+  void end_all(const grpc::Status& status);
+
+ private:
+  const int64_t max_calls_;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<GenerationCall>> live_;
+  grpc::Status closed_;
+};
+
+}  // namespace octet

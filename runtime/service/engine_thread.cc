@@ -1,0 +1,112 @@
+#include "runtime/service/engine_thread.h"
+
+#include <utility>
+
+#include "runtime/service/rpc_status.h"
+
+namespace octet {
+
+EngineThread::EngineThread(ModelRunner& runner, const EngineOptions& options, EngineObserver& observer)
+    : engine_(runner, options), observer_(observer), stats_(engine_.stats()) {
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+EngineThread::~EngineThread() {
+  thread_.request_stop();
+  thread_.join();
+}
+
+void EngineThread::submit(std::shared_ptr<GenerationCall> call) {
+  const std::lock_guard lock(mutex_);
+  submitted_.push_back(std::move(call));
+  work_.notify_one();
+}
+
+EngineStats EngineThread::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+int64_t EngineThread::num_submitted() const {
+  const std::lock_guard lock(mutex_);
+  return std::ssize(submitted_);
+}
+
+void EngineThread::run(const std::stop_token& stop) {
+  while (take_submitted(stop)) {
+    cancel_ended();
+    const Result<bool> stepped = engine_.step();
+    std::erase_if(calls_, [](const auto& entry) { return entry.second->answer().done(); });
+    publish();
+    if (!stepped.ok()) return observer_.on_failure(stepped.status());
+    observer_.on_step(engine_.last_step(), engine_.stats());
+  }
+}
+
+// Waits for work if there is none; whether to go on.
+bool EngineThread::take_submitted(const std::stop_token& stop) {
+  std::vector<std::shared_ptr<GenerationCall>> taken;
+  {
+    std::unique_lock lock(mutex_);
+    if (calls_.empty()) work_.wait(lock, stop, [this] { return !submitted_.empty(); });
+    if (stop.stop_requested()) return false;
+    taken.swap(submitted_);
+  }
+  for (const auto& call : taken) start(call);
+  if (!taken.empty()) publish();
+  return true;
+}
+
+void EngineThread::start(const std::shared_ptr<GenerationCall>& call) {
+  if (call->ended()) return;
+  GenerationCall& known = *call;
+  RequestCallbacks callbacks;
+  callbacks.on_token = [this, &known](const TokenEvent& event) {
+    observer_.on_token(known, event);
+    return known.answer().on_token(event);
+  };
+  callbacks.on_finish = [this, &known](const FinishEvent& event) { on_finish(known, event); };
+  callbacks.on_prompt_logprobs = [&known](int64_t position, TokenId, const Logprobs& logprobs) {
+    known.answer().on_prompt_logprobs(position, logprobs);
+  };
+  const auto id = engine_.submit(known.job().request, std::move(callbacks));
+  if (id.ok()) {
+    calls_[*id] = call;
+  } else {
+    known.end(rpc_error(grpc::StatusCode::INVALID_ARGUMENT, id.status().message()));
+  }
+}
+
+void EngineThread::on_finish(GenerationCall& call, const FinishEvent& event) {
+  Answer& answer = call.answer();
+  answer.on_finish(event);
+  if (event.reason == FinishReason::kError) {
+    call.end(rpc_error(grpc::StatusCode::INTERNAL, event.status.message()));
+  } else if (answer.done()) {
+    call.end(grpc::Status::OK);
+  }
+  observer_.on_sample(call, event);
+}
+
+// Nobody waits for these any more, or their time is over: the next step frees their pages first of all.
+void EngineThread::cancel_ended() {
+  const auto now = GenerationCall::Clock::now();
+  for (const auto& [id, call] : calls_) {
+    const auto& limit = call->job().time_limit;
+    if (now >= call->deadline()) {
+      call->end(rpc_error(grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed"));
+    }
+    if (call->ended()) {
+      engine_.cancel(id);
+    } else if (limit && now >= call->arrival() + *limit) {
+      engine_.cancel(id, FinishReason::kTimeLimit);
+    }
+  }
+}
+
+void EngineThread::publish() {
+  const std::lock_guard lock(mutex_);
+  stats_ = engine_.stats();
+}
+
+}  // namespace octet

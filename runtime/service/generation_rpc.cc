@@ -1,0 +1,144 @@
+#include "runtime/service/generation_rpc.h"
+
+#include <utility>
+
+#include "runtime/service/rpc_status.h"
+
+namespace octet {
+namespace {
+
+constexpr int64_t kMergedBytes = 64 << 10;  // a waiting chunk of this size is merged with no further one
+
+// The client is gone, or its deadline is.
+void end_abandoned(const std::weak_ptr<GenerationCall>& known, const grpc::CallbackServerContext& context) {
+  const std::shared_ptr<GenerationCall> call = known.lock();
+  if (call == nullptr) return;
+  const bool late = std::chrono::system_clock::now() >= context.deadline();
+  call->end(late ? rpc_error(grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed")
+                 : rpc_error(grpc::StatusCode::CANCELLED, "the client has gone or reads too slowly"));
+}
+
+}  // namespace
+
+void append_chunk(v1::GenerateChunk&& from, v1::GenerateChunk& to) {
+  to.mutable_text()->append(from.text());
+  from.clear_text();
+  to.MergeFrom(from);
+}
+
+std::shared_ptr<StreamRpc> StreamRpc::create(const RpcContext& from) {
+  auto rpc = std::shared_ptr<StreamRpc>(new StreamRpc(from));
+  rpc->self_ = rpc;
+  from.rpcs.add(*rpc);
+  return rpc;
+}
+
+void StreamRpc::push(v1::GenerateChunk chunk) {
+  const auto size = static_cast<int64_t>(chunk.ByteSizeLong());
+  {
+    const std::lock_guard lock(mutex_);
+    if (ending_) return;
+    if (!outbox_.empty() && outbox_.back().index() == chunk.index() && last_bytes_ < kMergedBytes) {
+      append_chunk(std::move(chunk), outbox_.back());
+      last_bytes_ += size;
+    } else {
+      outbox_.push_back(std::move(chunk));
+      last_bytes_ = size;
+    }
+    outbox_bytes_ += size;
+    if (outbox_bytes_ > max_outbox_bytes_) context_.TryCancel();
+  }
+  send_next();
+}
+
+void StreamRpc::finish(const grpc::Status& status) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (ending_) return;
+    ending_ = true;
+    status_ = status;
+    if (!status.ok()) outbox_.clear();
+  }
+  send_next();
+}
+
+// Unless something is under way. What comes next is chosen under the lock, and only one thread can have chosen it.
+void StreamRpc::send_next() {
+  bool is_end = false;
+  {
+    const std::lock_guard lock(mutex_);
+    is_end = outbox_.empty();
+    if (writing_ || ended_ || (is_end && !ending_)) return;
+    if (is_end) {
+      ended_ = true;
+    } else {
+      current_ = std::move(outbox_.front());
+      outbox_.pop_front();
+      outbox_bytes_ -= static_cast<int64_t>(current_.ByteSizeLong());
+      writing_ = true;
+      write_began_ = Clock::now();
+    }
+  }
+  if (is_end) {
+    Finish(status_);
+  } else {
+    StartWrite(&current_);
+  }
+}
+
+void StreamRpc::OnWriteDone(bool ok) {
+  {
+    const std::lock_guard lock(mutex_);
+    writing_ = false;
+    if (!ok) outbox_.clear();
+  }
+  if (!ok) {
+    end_abandoned(call_, context_);
+    finish(rpc_error(grpc::StatusCode::CANCELLED, "the client has gone"));
+  }
+  send_next();
+}
+
+void StreamRpc::drop_if_stalled(Clock::duration limit) {
+  const std::lock_guard lock(mutex_);
+  if (writing_ && Clock::now() - write_began_ >= limit) context_.TryCancel();
+}
+
+void StreamRpc::OnCancel() { end_abandoned(call_, context_); }
+
+void StreamRpc::OnDone() {
+  rpcs_.remove(*this);
+  self_.reset();
+}
+
+std::shared_ptr<UnaryRpc> UnaryRpc::create(const RpcContext& from, v1::GenerateResponse& response) {
+  auto rpc = std::shared_ptr<UnaryRpc>(new UnaryRpc(from, response));
+  rpc->self_ = rpc;
+  from.rpcs.add(*rpc);
+  return rpc;
+}
+
+void UnaryRpc::push(v1::GenerateChunk chunk) {
+  const std::lock_guard lock(mutex_);
+  if (ended_) return;
+  const int index = static_cast<int>(chunk.index());
+  while (response_.outputs_size() <= index) response_.add_outputs();
+  append_chunk(std::move(chunk), *response_.mutable_outputs(index));
+}
+
+void UnaryRpc::finish(const grpc::Status& status) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(ended_, true)) return;
+  }
+  Finish(status);
+}
+
+void UnaryRpc::OnCancel() { end_abandoned(call_, context_); }
+
+void UnaryRpc::OnDone() {
+  rpcs_.remove(*this);
+  self_.reset();
+}
+
+}  // namespace octet

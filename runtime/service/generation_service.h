@@ -1,0 +1,101 @@
+// GenerationService: octet.v1.Generation on one engine.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "runtime/service/call_registry.h"
+#include "runtime/service/engine_thread.h"
+#include "runtime/service/generation_rpc.h"
+#include "runtime/service/octet.grpc.pb.h"
+#include "runtime/service/open_rpcs.h"
+#include "runtime/service/served_model.h"
+#include "runtime/service/service_limits.h"
+#include "runtime/service/service_metrics.h"
+#include "runtime/service/work_queue.h"
+
+namespace octet {
+
+// The life of a service: it loads, serves, and then either drains or has failed.
+enum class ServiceState { kLoading, kServing, kDraining, kFailed };
+
+struct ServiceFacts {
+  ServedModel model;
+  ServiceLimits limits;
+  std::string api_key;  // empty: none is asked for
+  std::string version;
+};
+
+// gRPC calls the handlers from its threads; the other functions may be called by any thread, too.
+class GenerationService final : public v1::Generation::CallbackService, public EngineObserver {
+ public:
+  // The metrics outlive it. on_engine_failure: called once, by the engine's thread, if the model fails.
+  GenerationService(ServiceFacts facts, ServiceMetrics& metrics, std::function<void(const Status&)> on_engine_failure);
+
+  // Calls go to this engine, which outlives them. Leaves kLoading.
+  void serve(EngineThread& engine);
+  // No new calls; those under way go on.
+  void drain();
+  // No new calls, and those under way end now.
+  void fail(const std::string& why);
+
+  ServiceState state() const { return state_.load(); }
+  const ServiceFacts& facts() const { return facts_; }
+  void on_step(const StepFacts& facts, const EngineStats& stats) override;
+  void on_token(GenerationCall& call, const TokenEvent& event) override;
+  void on_sample(const GenerationCall& call, const FinishEvent& event) override;
+  void on_failure(const Status& status) override;
+
+  CallRegistry& calls() { return calls_; }
+  OpenRpcs& rpcs() { return rpcs_; }
+
+  grpc::ServerUnaryReactor* Generate(grpc::CallbackServerContext* context, const v1::GenerateRequest* request,
+                                     v1::GenerateResponse* response) override;
+  grpc::ServerWriteReactor<v1::GenerateChunk>* GenerateStream(grpc::CallbackServerContext* context,
+                                                              const v1::GenerateRequest* request) override;
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
+                                     v1::TokenizeResponse* response) override;
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context, const v1::DetokenizeRequest* request,
+                                       v1::DetokenizeResponse* response) override;
+  grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context, const v1::GetModelInfoRequest* request,
+                                         v1::ModelInfo* response) override;
+  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* request,
+                                          v1::ServerInfo* response) override;
+  grpc::ServerUnaryReactor* Abort(grpc::CallbackServerContext* context, const v1::AbortRequest* request,
+                                  v1::AbortResponse* response) override;
+
+ private:
+  grpc::Status check_key(const grpc::CallbackServerContext& context) const;
+  grpc::Status check_state() const;
+  grpc::Status check_model(const std::string& name) const;
+  grpc::Status check_generate(const grpc::CallbackServerContext& context, const v1::GenerateRequest& request) const;
+  grpc::Status check_queue();
+  // Takes a generating RPC: errors end it, else it is parsed and goes to the engine.
+  template <typename Rpc>
+  Rpc* take(grpc::CallbackServerContext& context, const v1::GenerateRequest& request, std::shared_ptr<Rpc> rpc);
+  void parse(const std::shared_ptr<GenerationCall>& call, const v1::GenerateRequest& request);
+  std::shared_ptr<GenerationCall> make_call(const grpc::CallbackServerContext& context, const std::string& request_id,
+                                            std::shared_ptr<ResponseSink> sink);
+  void on_end(const GenerationCall& call, const grpc::Status& status);
+  RpcContext rpc_context(grpc::CallbackServerContext& context) {
+    return {context, rpcs_, facts_.limits.max_outbox_bytes};
+  }
+  // Does `work`, which may take a while, on another thread and finishes the RPC with its status.
+  template <typename Work>
+  grpc::ServerUnaryReactor* run_later(grpc::CallbackServerContext& context, const std::string& model, Work work);
+
+  const ServiceFacts facts_;
+  ServiceMetrics& metrics_;
+  const std::function<void(const Status&)> on_engine_failure_;
+  const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  std::atomic<ServiceState> state_ = ServiceState::kLoading;
+  std::atomic<EngineThread*> engine_ = nullptr;
+  std::atomic<uint64_t> next_id_ = 1;  // of requests without one
+  CallRegistry calls_;
+  OpenRpcs rpcs_;
+  WorkQueue work_;
+};
+
+}  // namespace octet

@@ -1,0 +1,25 @@
+// The parts of a gRPC server that depend on its flags: credentials, limits, addresses.
+#pragma once
+
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "runtime/base/status.h"
+#include "runtime/service/server.h"
+
+namespace octet {
+
+struct Listener {
+  std::unique_ptr<grpc::Server> server;
+  std::string address;  // with the port that was chosen
+};
+
+// Listens with these services, which outlive it, and health (not serving yet). kInvalidInput, one line, where that
+// fails.
+Result<Listener> listen(const ServerOptions& options, std::span<grpc::Service* const> services);
+
+}  // namespace octet

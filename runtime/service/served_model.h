@@ -1,0 +1,30 @@
+// The model of a service, as requests see it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "parallel/topology.h"
+#include "runtime/engine/engine.h"
+#include "runtime/model/chat_template.h"
+#include "runtime/model/checkpoint.h"
+#include "runtime/model/model_config.h"
+#include "runtime/model/tokenizer.h"
+
+namespace octet {
+
+struct ServedModel {
+  std::string name;
+  ModelConfig config;
+  GenerationDefaults defaults;
+  const Tokenizer* tokenizer = nullptr;  // null: only token ids are taken and given
+  std::optional<ChatTemplate> chat_template = {};
+  bool safe_prompt = false;  // Mistral's safety instructions stand in front of every conversation
+  RequestBounds bounds;
+  EngineOptions engine;
+  Topology topology;
+  std::string device;
+  int64_t kv_cache_tokens = 0;  // of all dp groups together
+};
+
+}  // namespace octet

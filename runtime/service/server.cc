@@ -1,0 +1,175 @@
+#include "runtime/service/server.h"
+
+#include <prometheus/exposer.h>
+
+#include <array>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include "runtime/base/log.h"
+#include "runtime/service/api_key.h"
+#include "runtime/service/generation_service.h"
+#include "runtime/service/job_metrics.h"
+#include "runtime/service/listener.h"
+#include "runtime/service/reflection_service.h"
+
+namespace octet {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kWatchInterval{100};  // between two looks at slow clients and at heartbeats
+constexpr seconds kFailTime{1};              // for clients to hear of a failure; mpirun leaves us two
+constexpr milliseconds kLastBytes{50};       // for what is sent to leave the process
+constexpr milliseconds kGoodbye{100};        // for connections to close, once nothing is under way
+
+// Of the service's own first request.
+class FirstToken final : public ResponseSink {
+ public:
+  void push(v1::GenerateChunk) override {}
+  void finish(const grpc::Status& status) override { done_.set_value(status); }
+  grpc::Status wait() { return done_.get_future().get(); }
+
+ private:
+  std::promise<grpc::Status> done_;
+};
+
+Status compute_a_token(EngineThread& engine, const ServedModel& model) {
+  GenerationJob job;
+  job.request.prompt = {model.config.bos_id};
+  job.request.params.max_tokens = 1;
+  job.request.params.sampling.temperature = 0;
+  job.request.params.sampling.seed = 0;
+  const auto sink = std::make_shared<FirstToken>();
+  const auto never = GenerationCall::Clock::time_point::max();
+  auto call = std::make_shared<GenerationCall>("warm-up", never, sink, [](const auto&, const auto&) {});
+  OCTET_RETURN_IF_ERROR(call->set_job(std::move(job), model));
+  engine.submit(std::move(call));
+  const grpc::Status status = sink->wait();
+  return status.ok() ? ok_status() : failed("the first token: {}", status.error_message());
+}
+
+}  // namespace
+
+struct Server::Impl {
+  Impl(ServiceFacts facts, JobWatch job)
+      : watch(std::move(job)),
+        job_metrics(std::make_shared<JobMetrics>(watch)),
+        service(std::move(facts), metrics, [this](const Status& status) { note_failure(status); }) {}
+
+  // As the state and the ranks' heartbeats say.
+  void update_health() {
+    const bool ready = service.state() == ServiceState::kServing && heartbeats_come();
+    if (ready == told_ready.exchange(ready)) return;
+    grpc::HealthCheckServiceInterface* health = listener.server->GetHealthCheckService();
+    health->SetServingStatus("", ready);
+    health->SetServingStatus(v1::Generation::service_full_name(), ready);
+    log_info("health: {}", ready ? "serving" : "not serving");
+  }
+
+  bool heartbeats_come() const {
+    if (!watch.heartbeat_ages) return true;
+    return std::ranges::all_of(watch.heartbeat_ages(), [this](double age) { return age <= watch.stale_heartbeat; });
+  }
+
+  void look_after(const std::stop_token& stop) {
+    std::mutex mutex;
+    std::unique_lock lock(mutex);
+    std::condition_variable_any never;
+    while (!never.wait_for(lock, stop, kWatchInterval, [&stop] { return stop.stop_requested(); })) {
+      service.rpcs().drop_stalled(service.facts().limits.stall_limit);
+      const std::lock_guard health_lock(health_mutex);
+      update_health();
+    }
+  }
+
+  void note_failure(const Status& status) {
+    const std::lock_guard lock(health_mutex);
+    failure = status;
+  }
+
+  JobWatch watch;
+  ServiceMetrics metrics;
+  std::shared_ptr<JobMetrics> job_metrics;
+  GenerationService service;
+  ReflectionService reflection{service.facts().api_key};
+  Listener listener;
+  std::unique_ptr<prometheus::Exposer> exposer;
+  std::string metrics_address;
+  std::unique_ptr<EngineThread> engine;
+  std::atomic<bool> told_ready = false;
+  std::mutex health_mutex;  // guards the telling of health, and what follows
+  Status failure;
+  std::jthread caretaker;
+};
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, ServedModel model, JobWatch watch) {
+  ServiceFacts facts{.model = std::move(model), .limits = options.limits, .api_key = {}, .version = options.version};
+  if (!options.api_key_file.empty()) {
+    OCTET_ASSIGN_OR_RETURN(facts.api_key, read_api_key(options.api_key_file));
+  }
+  auto server = std::unique_ptr<Server>(new Server(std::make_unique<Impl>(std::move(facts), std::move(watch))));
+  Impl& impl = *server->impl_;
+  OCTET_ASSIGN_OR_RETURN(impl.listener,
+                         listen(options, std::array<grpc::Service*, 2>{&impl.service, &impl.reflection}));
+  if (!options.metrics_listen.empty()) {
+    try {
+      impl.exposer = std::make_unique<prometheus::Exposer>(options.metrics_listen, /*num_threads=*/1);
+    } catch (const std::exception& error) {
+      return invalid_input("--metrics-listen {}: {}", options.metrics_listen, error.what());
+    }
+    impl.exposer->RegisterCollectable(impl.metrics.registry());
+    impl.exposer->RegisterCollectable(impl.job_metrics);
+    const std::string host = options.metrics_listen.substr(0, options.metrics_listen.rfind(':') + 1);
+    impl.metrics_address = host + std::to_string(impl.exposer->GetListeningPorts().front());
+  }
+  impl.caretaker = std::jthread([&impl](const std::stop_token& stop) { impl.look_after(stop); });
+  return server;
+}
+
+Server::~Server() {
+  impl_->caretaker = {};
+  if (impl_->listener.server == nullptr) return;
+  impl_->service.fail("the server is stopping");
+  impl_->service.rpcs().wait_until_empty(kFailTime);
+  impl_->listener.server->Shutdown(std::chrono::system_clock::now() + kGoodbye);
+  impl_->engine.reset();
+}
+
+const std::string& Server::address() const { return impl_->listener.address; }
+const std::string& Server::metrics_address() const { return impl_->metrics_address; }
+
+Status Server::serve(ModelRunner& runner) {
+  const ServedModel& model = impl_->service.facts().model;
+  impl_->engine = std::make_unique<EngineThread>(runner, model.engine, impl_->service);
+  OCTET_RETURN_IF_ERROR(compute_a_token(*impl_->engine, model));
+  impl_->service.serve(*impl_->engine);
+  const std::lock_guard lock(impl_->health_mutex);
+  impl_->update_health();
+  return ok_status();
+}
+
+void Server::drain() {
+  impl_->service.drain();
+  const std::lock_guard lock(impl_->health_mutex);
+  impl_->update_health();
+}
+
+bool Server::wait_until_drained(milliseconds time) { return impl_->service.rpcs().wait_until_empty(time); }
+
+void Server::fail(const std::string& why) {
+  impl_->service.fail(why);
+  impl_->service.rpcs().wait_until_empty(kFailTime);
+  std::this_thread::sleep_for(kLastBytes);
+}
+
+Status Server::failure() const {
+  const std::lock_guard lock(impl_->health_mutex);
+  return impl_->failure;
+}
+
+}  // namespace octet
