@@ -203,6 +203,7 @@ Status ExchangeBench::measure_exchange(int64_t rows, DType dtype) {
   const auto sent = [&](Phase phase) {
     return static_cast<double>(world_.progress().totals()[static_cast<size_t>(phase)].bytes_sent);
   };
+  exchange.begin(std::vector<int64_t>(static_cast<size_t>(world_.size()), rows));
   const double before_dispatch = sent(Phase::kDispatch), before_combine = sent(Phase::kCombine);
   route = exchange.dispatch(x.view, ids.view, weights.view, stream);
   int32_t num_assignments = 0;

@@ -64,7 +64,7 @@ Result<ProgressReport> unpack_report(std::span<const std::byte> payload) {
       group.members.push_back(static_cast<int>(unpacker.number()));
     }
   }
-  const bool known = static_cast<size_t>(place.phase) < kNumPhases && place.kind <= CollectiveKind::kAllToAllV;
+  const bool known = static_cast<size_t>(place.phase) < kNumPhases && place.kind <= kLastCollectiveKind;
   const bool in_group = place.kind == CollectiveKind::kNone || place.group < report.groups.size();
   return complete(unpacker, std::move(report), known && in_group);
 }

@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "comm/local_world.h"
 #include "comm/mpi_comm.h"
+#ifdef OCTET_NCCL
+#include "comm/nccl_comm.h"
+#endif
 
 namespace octet {
 
@@ -29,6 +33,15 @@ Result<std::unique_ptr<CommWorld>> make_comm_world() {
                          tasks);
   }
   return std::unique_ptr<CommWorld>(std::make_unique<LocalWorld>());
+}
+
+Result<std::unique_ptr<CommWorld>> make_device_world(std::unique_ptr<CommWorld> world, MemoryKind memory) {
+  if (memory == MemoryKind::kHost) return world;
+#ifdef OCTET_NCCL
+  return make_nccl_world(std::move(world));
+#else
+  return failed("this build has no transport for the memory of a GPU");
+#endif
 }
 
 }  // namespace octet

@@ -1,6 +1,7 @@
 // CommWorld: all ranks of a job as one rank sees them, and the maker of its communicators.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -8,6 +9,7 @@
 #include "comm/device_comm.h"
 #include "comm/host_comm.h"
 #include "comm/progress.h"
+#include "runtime/base/status.h"
 
 namespace octet {
 
@@ -30,6 +32,22 @@ class CommWorld {
   // A communicator of these world ranks, in this order; this rank is one of them. Collective over them. A group of one
   // is a LocalComm.
   virtual std::unique_ptr<DeviceComm> make_group(std::span<const int> ranks) = 0;
+
+  // Blocks the host until all work on the stream is done. Where collectives are asynchronous progress() follows them
+  // meanwhile, so this is how a host waits that has enqueued some.
+  virtual void wait(Stream& stream) { stream.synchronize(); }
+  // The process is about to end: what a device still does for this world's collectives stops. From any thread.
+  virtual void abort() {}
+
+  // What a rank does that one of its own collectives fails under: it ends the job with this status and does not return.
+  // The watchdog of the job sets it; before that the rank ends alone, and the launcher ends the others.
+  void set_failure_handler(std::function<void(const Status&)> handler);
+
+ protected:
+  [[noreturn]] void fail(const Status& status);
+
+ private:
+  std::function<void(const Status&)> failure_handler_;
 };
 
 }  // namespace octet

@@ -17,8 +17,9 @@ std::string_view phase_name(Phase phase) {
 }
 
 std::string_view collective_name(CollectiveKind kind) {
-  static constexpr std::array<std::string_view, 5> kNames = {"no collective", "broadcast", "gather", "all_gather_v",
-                                                             "all_to_all_v"};
+  static constexpr std::array<std::string_view, 8> kNames = {
+      "no collective", "broadcast",  "gather",         "all_gather_v",
+      "all_to_all_v",  "all_reduce", "reduce_scatter", "the making of communicator"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -84,6 +85,13 @@ CommProgress::Group& CommProgress::add_group(std::span<const int> members) {
   return group;
 }
 
+void CommProgress::add_to_totals(Phase phase, std::chrono::nanoseconds elapsed, int64_t bytes_sent) {
+  Totals& totals = totals_[static_cast<size_t>(phase)];
+  totals.num_collectives.fetch_add(1, std::memory_order_relaxed);
+  totals.nanoseconds.fetch_add(elapsed.count(), std::memory_order_relaxed);
+  totals.bytes_sent.fetch_add(bytes_sent, std::memory_order_relaxed);
+}
+
 CollectiveScope::CollectiveScope(CommProgress& progress, CommProgress::Group& group, CollectiveKind kind,
                                  int64_t expected_bytes, int expected_peers)
     : progress_(progress), begin_(std::chrono::steady_clock::now()) {
@@ -99,11 +107,7 @@ CollectiveScope::CollectiveScope(CommProgress& progress, CommProgress::Group& gr
 }
 
 CollectiveScope::~CollectiveScope() {
-  CommProgress::Totals& totals = progress_.totals_[static_cast<size_t>(progress_.place_.phase)];
-  const auto elapsed = std::chrono::steady_clock::now() - begin_;
-  totals.num_collectives.fetch_add(1, std::memory_order_relaxed);
-  totals.nanoseconds.fetch_add(std::chrono::nanoseconds(elapsed).count(), std::memory_order_relaxed);
-  totals.bytes_sent.fetch_add(bytes_sent_, std::memory_order_relaxed);
+  progress_.add_to_totals(progress_.place_.phase, std::chrono::steady_clock::now() - begin_, bytes_sent_);
   progress_.place_.kind = CollectiveKind::kNone;
   progress_.publish();
 }

@@ -23,7 +23,7 @@ enum class Phase : uint8_t {
   kPlan,            // the step plan from rank 0; without a layer
   kGather,          // rows of the tp group
   kReduce,          // attention output over the tp group
-  kDispatchCounts,  // how many rows the dispatch will carry
+  kDispatchCounts,  // who chose which experts, so how many rows the dispatch carries
   kDispatch,        // rows to the ranks of their experts
   kExpertReduce,    // expert outputs over the ranks that share an expert
   kCombine,         // expert outputs back home
@@ -38,7 +38,17 @@ constexpr bool is_metadata(Phase phase) {
   return phase == Phase::kStart || phase == Phase::kPlan || phase == Phase::kDispatchCounts;
 }
 
-enum class CollectiveKind : uint8_t { kNone, kBroadcast, kGather, kAllGatherV, kAllToAllV };
+enum class CollectiveKind : uint8_t {
+  kNone,
+  kBroadcast,
+  kGather,
+  kAllGatherV,
+  kAllToAllV,
+  kAllReduce,
+  kReduceScatter,
+  kConnect,  // a communicator is being made
+};
+inline constexpr CollectiveKind kLastCollectiveKind = CollectiveKind::kConnect;
 
 std::string_view collective_name(CollectiveKind kind);  // "all_to_all_v"
 
@@ -75,7 +85,7 @@ std::string describe(const ProgressReport& report);
 // What one phase has cost so far.
 struct PhaseTotals {
   int64_t num_collectives = 0;
-  int64_t nanoseconds = 0;  // inside collectives, waiting included
+  int64_t nanoseconds = 0;  // inside collectives, waiting included; of asynchronous ones, the host's wait for them
   int64_t bytes_sent = 0;   // to other ranks, exact, without the transport's own headers
 };
 
@@ -111,12 +121,14 @@ class CommProgress {
 
  private:
   friend class CollectiveScope;
+  friend class CollectiveQueue;
 
   struct Totals {
     std::atomic<int64_t> num_collectives{0}, nanoseconds{0}, bytes_sent{0};
   };
 
   void publish();
+  void add_to_totals(Phase phase, std::chrono::nanoseconds elapsed, int64_t bytes_sent);
 
   Place place_;  // the writer's copy
   Seqlock<Place> published_;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <future>
 #include <numeric>
 
 #include "runtime/base/check.h"
@@ -19,6 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kLongestWait{100};       // between two looks at the links
 constexpr milliseconds kTellingTime{200};       // for a failure to reach the others
+constexpr milliseconds kAbortTime{2'000};       // for the device to leave its collectives
 constexpr milliseconds kRank0Answer{3'000};     // to a failure that this rank reported
 constexpr milliseconds kRank1SpeaksFor{2'500};  // others leave the line on rank 0's loss to rank 1, which ends the job
 
@@ -38,6 +40,16 @@ std::jthread start_without_signals(const std::function<void(std::stop_token)>& b
   std::jthread thread(body);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return thread;
+}
+
+// A device that does not answer must not keep the process.
+void abort_collectives(CommWorld& world) {
+  const auto aborted = std::make_shared<std::promise<void>>();
+  std::thread([&world, aborted] {
+    world.abort();
+    aborted->set_value();
+  }).detach();
+  aborted->get_future().wait_for(kAbortTime);
 }
 
 std::vector<std::string> gather_host_names(CommWorld& world) {
@@ -64,14 +76,17 @@ Watchdog::Watchdog(CommWorld& world, WatchdogOptions options, std::vector<std::s
     : options_(std::move(options)),
       rank_(world.rank()),
       host_name_(world.host_name()),
-      progress_(world.progress()),
+      world_(world),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       judge_(rank_, std::move(hosts), watched_by(rank_, world.size()), options_.limits, clock_),
       links_(std::move(links)),
       last_look_(Clock::now()),
-      thread_(start_without_signals([this](const std::stop_token& stop) { run(stop); })) {}
+      thread_(start_without_signals([this](const std::stop_token& stop) { run(stop); })) {
+  world_.set_failure_handler([this](const Status& status) { end_job(status); });
+}
 
 Watchdog::~Watchdog() {
+  world_.set_failure_handler({});
   thread_.request_stop();
   eventfd_write(wake_.get(), 1);
   thread_.join();
@@ -119,7 +134,7 @@ void Watchdog::advance_clock() {
 }
 
 void Watchdog::send_beats() {
-  ProgressReport report = progress_.report();
+  ProgressReport report = world_.progress().report();
   if (clock_ >= next_beat_) {
     const std::vector<std::byte> beat = pack_report(report);
     for (RankLink& other : links_) other.link.send(MessageType::kBeat, beat);
@@ -161,6 +176,7 @@ void Watchdog::end(const JobFailure& failure, bool print) {
   if (print) log_error("{}", failure.line);
   if (options_.on_failure) options_.on_failure(failure);
   if (print || rank_ == 0) tell_everybody(failure);
+  abort_collectives(world_);
   _exit(failure.exit_code);
 }
 

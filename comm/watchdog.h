@@ -35,8 +35,8 @@ struct WatchdogOptions {
 // Thread safety: every member function may be called from any thread.
 class Watchdog {
  public:
-  // Collective over the world. Afterwards a failure ends this process at any time, with _exit(failure.exit_code) after
-  // on_failure. In a world of one only end_job is of use.
+  // Collective over the world, which outlives it and whose failure handler it becomes. Afterwards a failure ends this
+  // process at any time, with _exit(failure.exit_code) after on_failure. In a world of one only end_job is of use.
   static Result<std::unique_ptr<Watchdog>> start(CommWorld& world, WatchdogOptions options);
 
   // Says goodbye: this rank leaves in good order, whatever the others still do.
@@ -70,7 +70,7 @@ class Watchdog {
   const WatchdogOptions options_;
   const int rank_;
   const std::string host_name_;
-  const CommProgress& progress_;
+  CommWorld& world_;
   const UniqueFd wake_;  // an eventfd
 
   mutable std::mutex mutex_;  // guards all below but links_, which are the thread's alone

@@ -7,6 +7,7 @@
 // the number of rows nor on its place among them.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -54,6 +55,14 @@ struct WeightedChoices {
   DType product_dtype = DType::kF32;  // kBF16: weight · y is rounded once more, to bf16, before it is added
 };
 
+// A stream's work that was captured once, to be enqueued again and again as a whole.
+class CapturedStep {
+ public:
+  virtual ~CapturedStep() = default;
+  // On the stream that it was captured on.
+  virtual void replay(Stream& stream) = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -61,6 +70,7 @@ class Backend {
 
   // Memory, weights and transfers -------------------------------------------------------------------------------------
 
+  virtual MemoryKind memory_kind() const { return MemoryKind::kHost; }
   // A stream of this device. The backend must outlive it.
   virtual std::unique_ptr<Stream> make_stream() { return std::make_unique<HostStream>(); }
   // Device memory, zeroed.
@@ -69,6 +79,11 @@ class Backend {
   virtual Buffer allocate_host(size_t bytes) { return Buffer::host(bytes); }
   Tensor allocate_tensor(DType dtype, Shape shape) {
     Buffer buffer = allocate(static_cast<size_t>(shape.num_elements() * dtype_size(dtype)));
+    void* data = buffer.data();
+    return {std::move(buffer), {data, dtype, shape}};
+  }
+  Tensor allocate_host_tensor(DType dtype, Shape shape) {
+    Buffer buffer = allocate_host(static_cast<size_t>(shape.num_elements() * dtype_size(dtype)));
     void* data = buffer.data();
     return {std::move(buffer), {data, dtype, shape}};
   }
@@ -82,6 +97,16 @@ class Backend {
     const std::unique_ptr<Stream> stream = make_stream();
     upload(host, destination, *stream);
     stream->synchronize();
+  }
+
+  // Whether capture is offered.
+  virtual bool supports_capture() const { return false; }
+  // Records the work that `enqueue` enqueues on the stream instead of doing it (a CUDA graph): operations of this
+  // backend and collectives with fixed shapes, no uploads, downloads or waits. The same must have run uncaptured
+  // before, and the memory it works on must outlive the result. REQUIRES: supports_capture().
+  virtual std::unique_ptr<CapturedStep> capture(Stream&, const std::function<void()>& /*enqueue*/) {
+    OCTET_CHECK(false, "{} captures nothing", name());
+    return nullptr;
   }
 
   // Copies on the device; one dtype, as many elements.

@@ -86,6 +86,8 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
   session->flags_ = flags;
   OCTET_ASSIGN_OR_RETURN(session->world_, make_comm_world());
   OCTET_RETURN_IF_ERROR(agree_if_many(*session->world_, session->open_model(needs)));
+  OCTET_ASSIGN_OR_RETURN(session->world_,
+                         make_device_world(std::move(session->world_), session->backend_->memory_kind()));
   if (session->world_->size() > 1) OCTET_RETURN_IF_ERROR(session->plan_ranks(needs));
   return session;
 }

@@ -25,8 +25,8 @@ class ExpertExchange {
   virtual ~ExpertExchange() = default;
   // Most assignments that a dispatch can bring to this rank.
   virtual int64_t max_assignments() const = 0;
-  // How many rows each dp group has in the dispatches that follow.
-  virtual void begin(std::span<const int64_t> rows_of_group) = 0;
+  // How many rows each rank of the job brings to the dispatches that follow.
+  virtual void begin(std::span<const int64_t> rows_of_rank) = 0;
   // rows F32 [rows, hidden], ids I32 [rows, top_k], weights F32 [rows, top_k]: of this rank's rows. `rows` may be
   // rounded in place to the exchange's precision. The route is valid until the next dispatch.
   virtual Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) = 0;

@@ -39,14 +39,15 @@ ReplicatedExpertExchange::ReplicatedExpertExchange(Backend& backend, ModelComms&
     : backend_(backend),
       comms_(comms),
       dtype_(shape.dtype),
+      tp_(topology.tp),
       dp_of_rank_(dp_of_ranks(topology, make_rank_groups(topology, comms.world.rank()).experts)),
       groups_here_(distinct(dp_of_rank_)),
       my_group_(topology.dp_index(comms.world.rank())),
       local_(backend, shape.top_k, local_indexes(shape, topology.ep_index(comms.world.rank())),
              std::ssize(shape.experts_of_place[static_cast<size_t>(topology.ep_index(comms.world.rank()))]),
              shape.max_rows * std::ssize(groups_here_)),
-      place_reducer_(backend, *comms.place, local_.max_assignments() * shape.hidden),
-      peer_reducer_(backend, *comms.peers, shape.max_rows * std::ssize(groups_here_) * shape.hidden),
+      place_reducer_(make_reducer(backend, *comms.place, local_.max_assignments() * shape.hidden)),
+      peer_reducer_(make_reducer(backend, *comms.peers, shape.max_rows * std::ssize(groups_here_) * shape.hidden)),
       sent_(backend, shape.dtype, one_group() ? 0 : shape.max_rows, shape.hidden),
       received_(backend, shape.dtype, one_group() ? 0 : shape.max_rows * std::ssize(groups_here_), shape.hidden),
       share_of_(dp_of_rank_.size()) {
@@ -58,10 +59,10 @@ ReplicatedExpertExchange::ReplicatedExpertExchange(Backend& backend, ModelComms&
 }
 
 // The ranks of a dp group share the work of handing its rows to the others.
-void ReplicatedExpertExchange::begin(std::span<const int64_t> rows_of_group) {
+void ReplicatedExpertExchange::begin(std::span<const int64_t> rows_of_rank) {
   int64_t first_row = 0;
   for (const int group : groups_here_) {
-    const int64_t num_rows = rows_of_group[static_cast<size_t>(group)];
+    const int64_t num_rows = rows_of_rank[static_cast<size_t>(group * tp_)];
     if (group == my_group_) my_rows_ = {first_row, first_row + num_rows};
     first_row += num_rows;
     const int64_t num_ranks = std::count(dp_of_rank_.begin(), dp_of_rank_.end(), group);
@@ -105,12 +106,14 @@ Route ReplicatedExpertExchange::dispatch(TensorView rows, TensorView ids, Tensor
 void ReplicatedExpertExchange::combine(const Route& route, TensorView y, TensorView out, Stream& stream) {
   if (comms_.place->size() > 1) {
     comms_.world.progress().set_phase(Phase::kExpertReduce);
-    place_reducer_.all_reduce(y.slice_rows(0, local_.num_assignments(route.groups, stream)), stream);
+    // A device that captures steps must not wait for the count; it reduces the rows behind it, too.
+    const int64_t count = backend_.supports_capture() ? y.rows() : local_.num_assignments(route.groups, stream);
+    place_reducer_->all_reduce(y.slice_rows(0, count), stream);
   }
   const TensorView sums = one_group() ? out : sums_.view.slice_rows(0, route.rows.rows());
   backend_.weighted_sum(y, {route.groups.slots, route.ids, route.weights, dtype_}, sums, stream);
   comms_.world.progress().set_phase(Phase::kCombine);
-  peer_reducer_.all_reduce(sums, stream);
+  peer_reducer_->all_reduce(sums, stream);
   if (!one_group()) backend_.copy(sums.slice_rows(my_rows_.begin, my_rows_.size()), out, stream);
   if (dtype_ == DType::kBF16) backend_.round_to_bf16(out, stream);
 }

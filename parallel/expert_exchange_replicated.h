@@ -3,6 +3,7 @@
 // the group, in fp32.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "parallel/expert_exchange.h"
@@ -29,7 +30,7 @@ class ReplicatedExpertExchange final : public ExpertExchange {
   ReplicatedExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology, const ExchangeShape& shape);
 
   int64_t max_assignments() const override { return local_.max_assignments(); }
-  void begin(std::span<const int64_t> rows_of_group) override;
+  void begin(std::span<const int64_t> rows_of_rank) override;
   Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) override;
   void combine(const Route& route, TensorView y, TensorView out, Stream& stream) override;
 
@@ -40,12 +41,13 @@ class ReplicatedExpertExchange final : public ExpertExchange {
   Backend& backend_;
   ModelComms& comms_;
   DType dtype_;
+  int tp_;                        // ranks of a dp group
   std::vector<int> dp_of_rank_;   // [ranks of the expert group]
   std::vector<int> groups_here_;  // dp groups with ranks in the expert group, ascending
   int my_group_;
   LocalExperts local_;
-  TreeReducer place_reducer_;
-  TreeReducer peer_reducer_;
+  std::unique_ptr<Reducer> place_reducer_;
+  std::unique_ptr<Reducer> peer_reducer_;
   Tensor rows_, ids_, weights_, sums_;  // of all groups here, where there are several
   WireRows sent_, received_;
   std::vector<int64_t> share_of_;  // rows that each rank of the expert group hands out

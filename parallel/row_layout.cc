@@ -14,7 +14,13 @@ TensorView ReplicatedRows::reduce(TensorView partial, Stream& stream) {
   return partial;
 }
 
-SlicedRows::SlicedRows(Backend& backend, DeviceComm& tp, TreeReducer& tp_reducer, int64_t max_rows, int64_t width)
+void ReplicatedRows::count(int64_t num_rows, std::span<int64_t> rows_of) const { std::ranges::fill(rows_of, num_rows); }
+
+void ReplicatedRows::count_selected(std::span<const int32_t> rows, std::span<int64_t> rows_of) const {
+  std::ranges::fill(rows_of, std::ssize(rows));
+}
+
+SlicedRows::SlicedRows(Backend& backend, DeviceComm& tp, Reducer& tp_reducer, int64_t max_rows, int64_t width)
     : tp_(tp),
       tp_reducer_(tp_reducer),
       gathered_(backend.allocate_tensor(DType::kF32, {tp.size() == 1 ? 0 : max_rows, width})),
@@ -27,22 +33,30 @@ Range SlicedRows::mine() const {
 }
 
 Range SlicedRows::begin(int64_t num_rows) {
-  for (size_t i = 0; i < rows_of_.size(); ++i) {
-    rows_of_[i] = near_equal_part(num_rows, tp_.size(), static_cast<int64_t>(i)).size();
-  }
+  count(num_rows, rows_of_);
   return mine();
 }
 
 Range SlicedRows::select(std::span<const int32_t> rows) {
+  count_selected(rows, rows_of_);
+  return mine();
+}
+
+void SlicedRows::count(int64_t num_rows, std::span<int64_t> rows_of) const {
+  for (size_t i = 0; i < rows_of.size(); ++i) {
+    rows_of[i] = near_equal_part(num_rows, std::ssize(rows_of), static_cast<int64_t>(i)).size();
+  }
+}
+
+void SlicedRows::count_selected(std::span<const int32_t> rows, std::span<int64_t> rows_of) const {
   auto first = rows.begin();
   int64_t slice_end = 0;
-  for (int64_t& count : rows_of_) {
+  for (int64_t& count : rows_of) {
     slice_end += count;
     const auto last = std::lower_bound(first, rows.end(), slice_end);
     count = last - first;
     first = last;
   }
-  return mine();
 }
 
 TensorView SlicedRows::gather(TensorView mine, Stream& stream) {

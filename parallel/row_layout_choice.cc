@@ -40,7 +40,7 @@ RowLayoutCost row_layout_cost(RowLayoutKind kind, const Topology& t, int64_t num
     // Home comes a sum from each place, or with more than two experts every product, from one of the place's ranks.
     const double sent_home =
         top_k <= 2 ? sent_rows / t.etp : half_reduce(t.ep * t.etp, 1.0) * static_cast<double>(top_k) / t.tp;
-    cost.num_messages += 4;  // counts, metadata, rows, and home
+    cost.num_messages += 4;  // ids, weights, rows, and home
     cost.dispatch_bytes = sent_rows * exchange_row;
     cost.combine_bytes = sent_home * exchange_row;
   } else {

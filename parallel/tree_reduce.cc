@@ -43,4 +43,9 @@ TensorView TreeReducer::sum_in_tree(TensorView contributions, int64_t begin, int
   return left;
 }
 
+std::unique_ptr<Reducer> make_reducer(Backend& backend, DeviceComm& comm, int64_t max_elements) {
+  if (auto own = comm.make_reducer()) return own;
+  return std::make_unique<TreeReducer>(backend, comm, max_elements);
+}
+
 }  // namespace octet

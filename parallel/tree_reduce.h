@@ -3,24 +3,23 @@
 // node of the finer tree of partials, so the result has the same bits on any number of ranks.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "comm/device_comm.h"
+#include "comm/reducer.h"
 #include "kernels/backend.h"
 
 namespace octet {
 
-class TreeReducer {
+class TreeReducer final : public Reducer {
  public:
   // max_elements: of the largest tensor, in fp32 elements, that will be reduced.
   TreeReducer(Backend& backend, DeviceComm& comm, int64_t max_elements);
 
-  // values (F32 [rows, width]) = the tree sum of every rank's values, on every rank.
-  void all_reduce(TensorView values, Stream& stream);
-  // Rank i keeps rows_of[i] rows, in rank order: the tree sum of every rank's values for this rank's rows. Valid until
-  // the next call; of a group of one, `values` itself.
-  TensorView reduce_scatter(TensorView values, std::span<const int64_t> rows_of, Stream& stream);
+  void all_reduce(TensorView values, Stream& stream) override;
+  TensorView reduce_scatter(TensorView values, std::span<const int64_t> rows_of, Stream& stream) override;
 
  private:
   TensorView sum_in_tree(TensorView contributions, int64_t begin, int64_t end, int64_t rows, Stream& stream);
@@ -31,5 +30,9 @@ class TreeReducer {
   std::vector<int64_t> rows_of_;       // of an all_reduce, scratch
   std::vector<int64_t> receive_rows_;  // scratch
 };
+
+// The one place where a reducer is chosen: the transport's own, or where it has none the tree. max_elements as the
+// tree's.
+std::unique_ptr<Reducer> make_reducer(Backend& backend, DeviceComm& comm, int64_t max_elements);
 
 }  // namespace octet

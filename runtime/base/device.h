@@ -1,8 +1,13 @@
-// Where work is enqueued. Operations on one stream run in the order they were enqueued; a backend without asynchronous
-// execution (the CPU) has done the work when the call returns.
+// Where memory is, and where work is enqueued. Operations on one stream run in the order they were enqueued; a backend
+// without asynchronous execution (the CPU) has done the work when the call returns.
 #pragma once
 
+#include <functional>
+
 namespace octet {
+
+// Whose memory a backend's tensors live in, for those who move them from rank to rank.
+enum class MemoryKind { kHost, kCuda };
 
 class Stream {
  public:
@@ -12,6 +17,9 @@ class Stream {
   // The device's own handle of the stream (CUDA: its cudaStream_t), for what enqueues work beside the backend; null
   // where there is none.
   virtual void* native_handle() { return nullptr; }
+  // While the stream's work is being captured for replays (Backend::capture): keeps `host_work`, which each replay runs
+  // on the host before the device's work, and returns true. Otherwise returns false.
+  virtual bool at_replay(std::function<void()> /*host_work*/) { return false; }
 };
 
 class HostStream final : public Stream {

@@ -52,14 +52,15 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend
       stream_(backend.make_stream()),
       options_(std::move(options)),
       chooser_(std::move(chooser)),
+      graphs_(backend),
       shard_(make_shard_plan(topology, comms.world.rank(), config_.num_kv_heads, config_.vocab_size,
                              config_.intermediate_size, options_.experts_of_place)),
       weights_(load_shard_weights(checkpoint, shard_, backend, options_.load)),
-      kv_(backend,
-          {config_.num_layers, options_.num_pages, shard_.kv_heads.size(), config_.head_dim, options_.kv_dtype}),
-      tp_reducer_(backend, *comms.tp, options_.max_rows * config_.hidden_size),
-      replicated_rows_(tp_reducer_),
-      sliced_rows_(backend, *comms.tp, tp_reducer_, options_.max_rows, config_.hidden_size),
+      kv_(backend, {config_.num_layers, options_.num_pages + (backend.supports_capture() ? 1 : 0),
+                    shard_.kv_heads.size(), config_.head_dim, options_.kv_dtype}),
+      tp_reducer_(make_reducer(backend, *comms.tp, options_.max_rows * config_.hidden_size)),
+      replicated_rows_(*tp_reducer_),
+      sliced_rows_(backend, *comms.tp, *tp_reducer_, options_.max_rows, config_.hidden_size),
       replicated_exchange_(backend, comms, topology, exchange),
       all_to_all_exchange_(backend, comms, topology, exchange),
       workspace_(backend, config_, shard_, options_.max_rows,
@@ -74,24 +75,37 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend
       residual_(backend.allocate_tensor(DType::kF32, {options_.max_rows, config_.hidden_size})),
       selected_(backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, config_.hidden_size})),
       logits_(backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, shard_.vocabulary.size()})),
-      group_rows_(static_cast<size_t>(topology.dp)),
+      rows_of_rank_(static_cast<size_t>(topology.world)),
       send_counts_(static_cast<size_t>(topology.world)),
       receive_counts_(static_cast<size_t>(topology.world)) {
   if (comms.world.rank() != 0) return;
   const Shape all_logits{topology.dp * options_.max_logit_rows, config_.vocab_size};
-  host_logits_.buffer = backend.allocate_host(static_cast<size_t>(all_logits.num_elements()) * sizeof(float));
-  host_logits_.view = {host_logits_.buffer.data(), DType::kF32, all_logits};
-  if (topology.world > 1) gathered_logits_ = backend.allocate_tensor(DType::kF32, {all_logits.num_elements(), 1});
+  host_logits_ = backend.allocate_host_tensor(DType::kF32, all_logits);
+  if (topology.world == 1) return;
+  const Shape flat{all_logits.num_elements(), 1};
+  gathered_logits_ = backend.allocate_tensor(DType::kF32, flat);
+  host_gathered_ = backend.allocate_host_tensor(DType::kF32, flat);
 }
 
 Mixtral::Strategy Mixtral::choose_strategy(const StepPlan& plan) {
-  for (size_t g = 0; g < plan.groups.size(); ++g) group_rows_[g] = plan.groups[g].num_rows();
-  const int64_t most = *std::max_element(group_rows_.begin(), group_rows_.end());
+  int64_t most = 0;
+  for (const GroupPlan& group : plan.groups) most = std::max(most, group.num_rows());
   if (chooser_.choose(most) == RowLayoutKind::kSliced) return {&sliced_rows_, &all_to_all_exchange_};
   return {&replicated_rows_, &replicated_exchange_};
 }
 
-PagedBatch Mixtral::upload_batch(const GroupPlan& group) {
+void Mixtral::count_rows(const StepPlan& plan, const Strategy& strategy, bool selected) {
+  auto rows_of = std::span(rows_of_rank_);
+  for (const GroupPlan& group : plan.groups) {
+    const auto of_group = rows_of.first(static_cast<size_t>(topology_.tp));
+    strategy.rows->count(group.num_rows(), of_group);
+    if (selected) strategy.rows->count_selected(group.logit_rows, of_group);
+    rows_of = rows_of.subspan(of_group.size());
+  }
+  strategy.experts->begin(rows_of_rank_);
+}
+
+PagedBatch Mixtral::upload_batch(const GroupPlan& group, int64_t least_pages) {
   const int64_t num_rows = group.num_rows();
   backend_.upload(group.token_ids.data(), token_ids_.view.slice_rows(0, num_rows), *stream_);
 
@@ -104,7 +118,7 @@ PagedBatch Mixtral::upload_batch(const GroupPlan& group) {
   const TensorView positions = positions_.view.slice_rows(0, num_rows);
   backend_.upload(host_index_.data(), positions, *stream_);
 
-  size_t width = 0;
+  auto width = static_cast<size_t>(least_pages);
   for (const auto& pages : group.page_tables) width = std::max(width, pages.size());
   host_index_.assign(width * group.page_tables.size(), 0);
   for (size_t s = 0; s < group.page_tables.size(); ++s) {
@@ -118,18 +132,19 @@ PagedBatch Mixtral::upload_batch(const GroupPlan& group) {
   return {group.sequences, positions, page_tables};
 }
 
+void Mixtral::upload_logit_rows(const GroupPlan& group, const Strategy& strategy) {
+  const Range kept = strategy.rows->begin(group.num_rows());
+  const Range wanted = strategy.rows->select(group.logit_rows);
+  host_index_.assign(group.logit_rows.begin() + wanted.begin, group.logit_rows.begin() + wanted.end);
+  for (int32_t& row : host_index_) row -= static_cast<int32_t>(kept.begin);
+  backend_.upload(host_index_.data(), row_index_.view.slice_rows(0, wanted.size()), *stream_);
+}
+
 TensorView Mixtral::select_logit_rows(const StepPlan& plan, const Strategy& strategy, TensorView x) {
-  for (size_t g = 0; g < plan.groups.size(); ++g) group_rows_[g] = std::ssize(plan.groups[g].logit_rows);
-  strategy.experts->begin(group_rows_);
-  const std::vector<int32_t>& wanted =
-      plan.groups[static_cast<size_t>(topology_.dp_index(comms_.world.rank()))].logit_rows;
-  const Range mine = strategy.rows->select(wanted);
-  host_index_.assign(wanted.begin() + mine.begin, wanted.begin() + mine.end);
-  for (int32_t& row : host_index_) row -= static_cast<int32_t>(first_row_);
-  const TensorView row_index = row_index_.view.slice_rows(0, mine.size());
-  const TensorView selected = selected_.view.slice_rows(0, mine.size());
-  backend_.upload(host_index_.data(), row_index, *stream_);
-  backend_.gather_rows(x, row_index, selected, *stream_);
+  count_rows(plan, strategy, true);
+  const int64_t num_rows = strategy.rows->select(my_group(plan).logit_rows).size();
+  const TensorView selected = selected_.view.slice_rows(0, num_rows);
+  backend_.gather_rows(x, row_index_.view.slice_rows(0, num_rows), selected, *stream_);
   return selected;
 }
 
@@ -156,41 +171,32 @@ TensorView Mixtral::collect_logits(const StepPlan& plan, TensorView shard) {
   comms_.world.progress().set_place(kNoLayer, Phase::kLogits);
   comms_.all->all_to_all_v({shard.data, DType::kF32, {shard.num_elements(), 1}}, send_counts_, gathered,
                            receive_counts_, *stream_);
-  if (!is_root) return result;
-  scatter_columns(plan, gathered, result.as<float>());
+  if (is_root) backend_.download(gathered, host_gathered_.view.data, *stream_);
   return result;
 }
 
-// From [rank][row][column of its vocabulary] on the device to [row][column] in host memory.
-void Mixtral::scatter_columns(const StepPlan& plan, TensorView gathered, float* out) {
-  int64_t next = 0;
+// From [rank][row][column of its vocabulary] to [row][column].
+void Mixtral::scatter_columns(const StepPlan& plan, const float* gathered, float* out) const {
   for (const GroupPlan& group : plan.groups) {
     const int64_t num_rows = std::ssize(group.logit_rows);
     for (int tp_index = 0; tp_index < topology_.tp; ++tp_index) {
       const Range columns = near_equal_part(config_.vocab_size, topology_.tp, tp_index);
-      for (int64_t row = 0; row < num_rows; ++row, next += columns.size()) {
-        backend_.download(gathered.slice_rows(next, columns.size()), out + row * config_.vocab_size + columns.begin,
-                          *stream_);
+      for (int64_t row = 0; row < num_rows; ++row, gathered += columns.size()) {
+        std::copy_n(gathered, columns.size(), out + row * config_.vocab_size + columns.begin);
       }
     }
     out += num_rows * config_.vocab_size;
   }
 }
 
-Result<StepResult> Mixtral::run(const StepPlan& plan) {
-  OCTET_CHECK(std::ssize(plan.groups) == topology_.dp, "{} groups", plan.groups.size());
-  const GroupPlan& group = plan.groups[static_cast<size_t>(topology_.dp_index(comms_.world.rank()))];
-  OCTET_CHECK(group.num_rows() <= max_rows() && std::ssize(group.logit_rows) <= max_logit_rows());
-  timer_.enter(StepPhase::kRest);
-  const Strategy strategy = choose_strategy(plan);
-  const PagedBatch batch = upload_batch(group);
-  const Range mine = strategy.rows->begin(group.num_rows());
-  first_row_ = mine.begin;
-  strategy.experts->begin(group_rows_);
-
+// From the uploaded rows to this rank's shard of the logits: nothing here looks at the host's memory or waits for the
+// device in the replicated layout, so that it can be captured.
+void Mixtral::enqueue_layers(const StepPlan& plan, const Strategy& strategy, const PagedBatch& batch) {
+  const Range mine = strategy.rows->begin(my_group(plan).num_rows());
+  count_rows(plan, strategy, false);
   TensorView x = residual_.view.slice_rows(0, mine.size());
   backend_.embed(token_ids_.view.slice_rows(mine.begin, mine.size()), weights_.embedding.view, x, *stream_);
-  const TensorView rope_table = workspace_.rope_table.view.slice_rows(0, group.num_rows());
+  const TensorView rope_table = workspace_.rope_table.view.slice_rows(0, my_group(plan).num_rows());
   backend_.rope_table(batch.positions, inverse_frequency_.view, rope_table, *stream_);
   const StepContext step{backend_, *stream_,   config_,    *strategy.rows, *strategy.experts, comms_.world.progress(),
                          timer_,   workspace_, attention_, batch,          rope_table};
@@ -206,10 +212,36 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   backend_.rms_norm(x, weights_.final_norm.view, config_.rms_norm_eps, x, *stream_);
   comms_.world.progress().set_place(kNoLayer, Phase::kLogits);
   const TensorView wanted = strategy.rows->gather(x, *stream_);
-  const TensorView shard = logits_.view.slice_rows(0, wanted.rows());
-  backend_.gemm(wanted, weights_.lm_head, shard, *stream_);
-  const TensorView logits = collect_logits(plan, shard);
-  stream_->synchronize();
+  backend_.gemm(wanted, weights_.lm_head, logits_.view.slice_rows(0, wanted.rows()), *stream_);
+}
+
+std::optional<DecodeShape> Mixtral::padded_shape(const StepPlan& plan, const Strategy& strategy) const {
+  if (!backend_.supports_capture() || strategy.rows != &replicated_rows_) return std::nullopt;
+  return decode_shape(plan, {std::min(max_rows(), max_logit_rows()), pages_of(options_.max_context)});
+}
+
+Result<StepResult> Mixtral::run(const StepPlan& plan) {
+  OCTET_CHECK(std::ssize(plan.groups) == topology_.dp, "{} groups", plan.groups.size());
+  const GroupPlan& group = my_group(plan);
+  OCTET_CHECK(group.num_rows() <= max_rows() && std::ssize(group.logit_rows) <= max_logit_rows());
+  timer_.enter(StepPhase::kRest);
+  const Strategy strategy = choose_strategy(plan);
+  const std::optional<DecodeShape> shape = padded_shape(plan, strategy);
+  if (shape) pad_decode_plan(plan, *shape, scratch_page(), padded_plan_);
+  const StepPlan& step = shape ? padded_plan_ : plan;
+  const PagedBatch batch = upload_batch(my_group(step), shape ? shape->pages : 0);
+  upload_logit_rows(my_group(step), strategy);
+  const auto enqueue = [&] { enqueue_layers(step, strategy, batch); };
+  if (shape && options_.graphs) {
+    graphs_.run(*shape, *stream_, enqueue);
+  } else {
+    enqueue();
+  }
+  const TensorView logits = collect_logits(plan, logits_.view.slice_rows(0, std::ssize(group.logit_rows)));
+  comms_.world.wait(*stream_);
+  if (topology_.world > 1 && comms_.world.rank() == 0) {
+    scatter_columns(plan, host_gathered_.view.as<float>(), logits.as<float>());
+  }
   timer_.stop();
   return StepResult{logits};
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -12,11 +13,14 @@
 #include "parallel/row_layout.h"
 #include "parallel/row_layout_choice.h"
 #include "parallel/topology.h"
+#include "parallel/tree_reduce.h"
 #include "runtime/model/checkpoint.h"
+#include "runtime/model/decode_shape.h"
 #include "runtime/model/kv_store.h"
 #include "runtime/model/model_runner.h"
 #include "runtime/model/shard_weights.h"
 #include "runtime/model/step_context.h"
+#include "runtime/model/step_graphs.h"
 
 namespace octet {
 
@@ -29,6 +33,7 @@ struct MixtralOptions {
   ExchangePolicy exchange = ExchangePolicy::kAuto;
   DType exchange_dtype = DType::kF32;  // of what experts take and give: kF32, or kBF16 for half the bytes
   std::vector<std::vector<int32_t>> experts_of_place;  // [ep]; empty: linear placement
+  bool graphs = true;  // where the device captures steps: replay decode steps of the replicated layout
   LoadOptions load;
 };
 
@@ -41,7 +46,7 @@ class Mixtral final : public ModelRunner {
 
   int64_t max_rows() const override { return options_.max_rows; }
   int64_t max_logit_rows() const override { return options_.max_logit_rows; }
-  int64_t num_pages() const override { return kv_.shape().num_pages; }
+  int64_t num_pages() const override { return options_.num_pages; }
   int64_t num_groups() const override { return topology_.dp; }
   int64_t vocab_size() const override { return config_.vocab_size; }
   int64_t max_context() const override { return options_.max_context; }
@@ -63,13 +68,27 @@ class Mixtral final : public ModelRunner {
           MixtralOptions options, const ExchangeShape& exchange, RowLayoutChooser chooser);
 
   Strategy choose_strategy(const StepPlan& plan);
-  // Uploads the rows' ids, positions and page tables.
-  PagedBatch upload_batch(const GroupPlan& group);
+  // How many rows each rank keeps: of the step, or of those whose logits are wanted.
+  void count_rows(const StepPlan& plan, const Strategy& strategy, bool selected);
+  // Uploads the rows' ids, positions and page tables of at least so many pages.
+  PagedBatch upload_batch(const GroupPlan& group, int64_t least_pages);
+  // Uploads which of the rows that this rank keeps are wanted.
+  void upload_logit_rows(const GroupPlan& group, const Strategy& strategy);
   // Keeps only the rows whose logits are wanted.
   TensorView select_logit_rows(const StepPlan& plan, const Strategy& strategy, TensorView x);
+  void enqueue_layers(const StepPlan& plan, const Strategy& strategy, const PagedBatch& batch);
+  // The shape that the step is padded to, if it is one that this device replays.
+  std::optional<DecodeShape> padded_shape(const StepPlan& plan, const Strategy& strategy) const;
+  // The rows of this rank's dp group.
+  const GroupPlan& my_group(const StepPlan& plan) const {
+    return plan.groups[static_cast<size_t>(topology_.dp_index(comms_.world.rank()))];
+  }
+  // The page behind all others, where padded rows write.
+  int32_t scratch_page() const { return static_cast<int32_t>(options_.num_pages); }
   // The logits of all groups' rows on rank 0, in host memory.
   TensorView collect_logits(const StepPlan& plan, TensorView shard);
-  void scatter_columns(const StepPlan& plan, TensorView gathered, float* out);
+  // Takes what collect_logits brought, after the wait.
+  void scatter_columns(const StepPlan& plan, const float* gathered, float* out) const;
 
   ModelConfig config_;
   Topology topology_;
@@ -79,10 +98,12 @@ class Mixtral final : public ModelRunner {
   MixtralOptions options_;
   RowLayoutChooser chooser_;
   StepTimer timer_;
+  StepGraphs graphs_;
+  StepPlan padded_plan_;
   ShardPlan shard_;
   ShardWeights weights_;
   KvStore kv_;
-  TreeReducer tp_reducer_;
+  std::unique_ptr<Reducer> tp_reducer_;
   ReplicatedRows replicated_rows_;
   SlicedRows sliced_rows_;
   ReplicatedExpertExchange replicated_exchange_;
@@ -90,19 +111,19 @@ class Mixtral final : public ModelRunner {
   Workspace workspace_;
   AttentionShape attention_;
 
-  Tensor inverse_frequency_;         // [head_dim / 2]
-  Tensor token_ids_;                 // I32 [max_rows]
-  Tensor positions_;                 // I32 [max_rows]
-  Tensor page_tables_;               // I32 [max_rows · most pages of a sequence]
-  Tensor row_index_;                 // I32 [max_logit_rows]
-  Tensor residual_;                  // [max_rows, hidden]
-  Tensor selected_;                  // [max_logit_rows, hidden]
-  Tensor logits_;                    // [max_logit_rows, vocabulary of this rank]
-  Tensor gathered_logits_;           // flat, every rank's logits in rank order; rank 0 of several only
-  Tensor host_logits_;               // [dp · max_logit_rows, vocab] in host memory; rank 0 only
-  std::vector<int32_t> host_index_;  // staging of uploads
-  std::vector<int64_t> group_rows_;  // of the step, [dp]
-  int64_t first_row_ = 0;            // of the step's rows that this rank keeps
+  Tensor inverse_frequency_;           // [head_dim / 2]
+  Tensor token_ids_;                   // I32 [max_rows]
+  Tensor positions_;                   // I32 [max_rows]
+  Tensor page_tables_;                 // I32 [max_rows · most pages of a sequence]
+  Tensor row_index_;                   // I32 [max_logit_rows]
+  Tensor residual_;                    // [max_rows, hidden]
+  Tensor selected_;                    // [max_logit_rows, hidden]
+  Tensor logits_;                      // [max_logit_rows, vocabulary of this rank]
+  Tensor gathered_logits_;             // flat, every rank's logits in rank order; rank 0 of several only
+  Tensor host_gathered_;               // the same in host memory
+  Tensor host_logits_;                 // [dp · max_logit_rows, vocab] in host memory; rank 0 only
+  std::vector<int32_t> host_index_;    // staging of uploads
+  std::vector<int64_t> rows_of_rank_;  // that each rank keeps of the step, [world]
   std::vector<int64_t> send_counts_, receive_counts_;  // [world]
 };
 

@@ -9,6 +9,33 @@
 namespace octet {
 namespace {
 
+// A tensor of the device, and the same in host memory.
+class Rows {
+ public:
+  Rows(Backend& backend, DType dtype, Shape shape)
+      : backend_(backend), host_(Tensor::host(dtype, shape)), device_(backend.allocate_tensor(dtype, shape)) {}
+
+  TensorView host() const { return host_.view; }
+  TensorView device() const { return device_.view; }
+  void upload(Stream& stream) { backend_.upload(host_.view.data, device_.view, stream); }
+  // Waits for the device's work.
+  void download(CommWorld& world, Stream& stream) {
+    backend_.download(device_.view, host_.view.data, stream);
+    world.wait(stream);
+  }
+
+ private:
+  Backend& backend_;
+  Tensor host_, device_;
+};
+
+// Where the collectives of a check take place.
+struct Site {
+  CommWorld& world;
+  Backend& backend;
+  Stream& stream;
+};
+
 // The byte that a rank sends to another at some place of a message, different in every round.
 std::byte byte_of(int from, int to, int64_t position, int round) {
   const auto mixed =
@@ -47,23 +74,25 @@ struct RowKind {
   int64_t width;
 };
 
-Status check_all_to_all(DeviceComm& group, const std::vector<std::vector<int64_t>>& rows, RowKind kind, int round) {
+Status check_all_to_all(const Site& site, DeviceComm& group, const std::vector<std::vector<int64_t>>& rows,
+                        RowKind kind, int round) {
   const auto self = static_cast<size_t>(group.rank());
   const std::vector<int64_t>& send_rows = rows[self];
   std::vector<int64_t> receive_rows;
   for (const auto& of_sender : rows) receive_rows.push_back(of_sender[self]);
-  const Tensor send = Tensor::host(kind.dtype, {sum(send_rows), kind.width});
-  const Tensor receive = Tensor::host(kind.dtype, {sum(receive_rows), kind.width});
+  Rows send(site.backend, kind.dtype, {sum(send_rows), kind.width});
+  Rows receive(site.backend, kind.dtype, {sum(receive_rows), kind.width});
   for (int to = 0, begin = 0; to < group.size(); ++to) {
     const int64_t count = send_rows[static_cast<size_t>(to)];
-    fill(bytes_of(send.view.slice_rows(begin, count)), group.rank(), to, round);
+    fill(bytes_of(send.host().slice_rows(begin, count)), group.rank(), to, round);
     begin += static_cast<int>(count);
   }
-  HostStream stream;
-  group.all_to_all_v(send.view, send_rows, receive.view, receive_rows, stream);
+  send.upload(site.stream);
+  group.all_to_all_v(send.device(), send_rows, receive.device(), receive_rows, site.stream);
+  receive.download(site.world, site.stream);
   for (int from = 0, begin = 0; from < group.size(); ++from) {
     const int64_t count = receive_rows[static_cast<size_t>(from)];
-    if (!filled(bytes_of(receive.view.slice_rows(begin, count)), from, group.rank(), round)) {
+    if (!filled(bytes_of(receive.host().slice_rows(begin, count)), from, group.rank(), round)) {
       return failed("all_to_all_v: rank {} of {} got wrong rows from {}", group.rank(), group.size(), from);
     }
     begin += static_cast<int>(count);
@@ -71,29 +100,75 @@ Status check_all_to_all(DeviceComm& group, const std::vector<std::vector<int64_t
   return ok_status();
 }
 
-// Each rank contributes as many rows as it would send to itself; in place in every second round.
-Status check_all_gather(DeviceComm& group, const std::vector<std::vector<int64_t>>& rows, RowKind kind, int round) {
+// Each rank contributes as many rows as it would send to itself, or in every third round as many as all others; in
+// place in every second round.
+Status check_all_gather(const Site& site, DeviceComm& group, const std::vector<std::vector<int64_t>>& rows,
+                        RowKind kind, int round) {
   std::vector<int64_t> counts;
-  for (size_t i = 0; i < rows.size(); ++i) counts.push_back(rows[i][i]);
-  const std::span<const int64_t> before = std::span(counts).first(static_cast<size_t>(group.rank()));
-  const Tensor all = Tensor::host(kind.dtype, {sum(counts), kind.width});
-  const Tensor apart = Tensor::host(kind.dtype, {counts[static_cast<size_t>(group.rank())], kind.width});
-  const TensorView mine = round % 2 == 0 ? apart.view : all.view.slice_rows(sum(before), apart.view.rows());
-  fill(bytes_of(mine), group.rank(), 0, round);
-  HostStream stream;
-  group.all_gather_v(mine, counts, all.view, stream);
+  for (size_t i = 0; i < rows.size(); ++i) counts.push_back(round % 3 == 2 ? round : rows[i][i]);
+  const int64_t before = sum(std::span(counts).first(static_cast<size_t>(group.rank())));
+  const int64_t count = counts[static_cast<size_t>(group.rank())];
+  Rows all(site.backend, kind.dtype, {sum(counts), kind.width});
+  Rows apart(site.backend, kind.dtype, {count, kind.width});
+  const bool in_place = round % 2 == 1;
+  fill(bytes_of(apart.host()), group.rank(), 0, round);
+  if (in_place) fill(bytes_of(all.host().slice_rows(before, count)), group.rank(), 0, round);
+  all.upload(site.stream);
+  apart.upload(site.stream);
+  group.all_gather_v(in_place ? all.device().slice_rows(before, count) : apart.device(), counts, all.device(),
+                     site.stream);
+  all.download(site.world, site.stream);
   int64_t begin = 0;
   for (int from = 0; from < group.size(); ++from) {
-    const int64_t count = counts[static_cast<size_t>(from)];
-    if (!filled(bytes_of(all.view.slice_rows(begin, count)), from, 0, round)) {
+    const int64_t of_sender = counts[static_cast<size_t>(from)];
+    if (!filled(bytes_of(all.host().slice_rows(begin, of_sender)), from, 0, round)) {
       return failed("all_gather_v: rank {} of {} has wrong rows of {}", group.rank(), group.size(), from);
     }
-    begin += count;
+    begin += of_sender;
   }
   return ok_status();
 }
 
-Status check_group(CommWorld& world, const std::vector<int>& members, uint32_t seed) {
+// Whole numbers, whose sums are exact in any order.
+float summand(int rank, int64_t i) { return static_cast<float>((rank + 1) * (i % 1000 + 1)); }
+
+// The transport's own sums, where it has any: over all ranks, and of rows that the ranks share out, equally and not.
+Status check_sums(const Site& site, DeviceComm& group, int round) {
+  const std::unique_ptr<Reducer> reducer = group.make_reducer();
+  if (reducer == nullptr) return ok_status();
+  constexpr int64_t kWidth = 7;
+  const int64_t each = round % 4;
+  std::vector<int64_t> rows_of(static_cast<size_t>(group.size()), each);
+  if (round % 2 == 1) rows_of[static_cast<size_t>(round % group.size())] += 5;
+  Rows values(site.backend, DType::kF32, {sum(rows_of), kWidth});
+  for (const bool scatter : {false, true}) {
+    float* mine = values.host().as<float>();
+    for (int64_t i = 0; i < values.host().num_elements(); ++i) mine[i] = summand(group.rank(), i);
+    values.upload(site.stream);
+    TensorView result = values.device();
+    if (scatter) {
+      result = reducer->reduce_scatter(values.device(), rows_of, site.stream);
+    } else {
+      reducer->all_reduce(values.device(), site.stream);
+    }
+    std::vector<float> sums(static_cast<size_t>(result.num_elements()));
+    site.backend.download(result, sums.data(), site.stream);
+    site.world.wait(site.stream);
+    const int64_t first =
+        scatter ? sum(std::span(rows_of).first(static_cast<size_t>(group.rank()))) * kWidth : int64_t{0};
+    for (size_t i = 0; i < sums.size(); ++i) {
+      const float factor = static_cast<float>(group.size() * (group.size() + 1) / 2);
+      if (sums[i] != factor * summand(0, first + static_cast<int64_t>(i))) {
+        return failed("{}: rank {} of {} has {} at {}", scatter ? "reduce_scatter" : "all_reduce", group.rank(),
+                      group.size(), sums[i], i);
+      }
+    }
+  }
+  return ok_status();
+}
+
+Status check_group(const Site& site, const std::vector<int>& members, uint32_t seed) {
+  CommWorld& world = site.world;
   const std::unique_ptr<DeviceComm> group = world.make_group(members);
   const auto expected = std::ranges::find(members, world.rank()) - members.begin();
   if (group->rank() != expected || group->size() != static_cast<int>(members.size())) {
@@ -107,9 +182,11 @@ Status check_group(CommWorld& world, const std::vector<int>& members, uint32_t s
     const auto rows = random_rows(members.size(), most, random);
     const RowKind kind = kKinds[random() % std::size(kKinds)];
     world.progress().set_place(round, Phase::kDispatch);
-    OCTET_RETURN_IF_ERROR(check_all_to_all(*group, rows, kind, round));
+    OCTET_RETURN_IF_ERROR(check_all_to_all(site, *group, rows, kind, round));
     world.progress().set_place(round, Phase::kGather);
-    OCTET_RETURN_IF_ERROR(check_all_gather(*group, rows, kind, round));
+    OCTET_RETURN_IF_ERROR(check_all_gather(site, *group, rows, kind, round));
+    world.progress().set_place(round, Phase::kReduce);
+    OCTET_RETURN_IF_ERROR(check_sums(site, *group, round));
   }
   return ok_status();
 }
@@ -159,23 +236,27 @@ std::vector<int> every(int step, int first, int end) {
   return ranks;
 }
 
-Status check_all(CommWorld& world, uint32_t seed) {
+Status check_all(CommWorld& world, Backend& backend, uint32_t seed) {
+  const std::unique_ptr<Stream> stream = backend.make_stream();
+  const Site site{world, backend, *stream};
   const int size = world.size(), rank = world.rank();
   OCTET_RETURN_IF_ERROR(check_broadcast(world.host(), seed));
   OCTET_RETURN_IF_ERROR(check_gather(world.host(), seed));
   const int half = (size + 1) / 2;
-  OCTET_RETURN_IF_ERROR(check_group(world, every(1, 0, size), seed));
-  OCTET_RETURN_IF_ERROR(check_group(world, every(1, 0, size), seed + 1));  // again, the same members
-  OCTET_RETURN_IF_ERROR(check_group(world, every(2, rank % 2, size), seed));
-  OCTET_RETURN_IF_ERROR(rank < half ? check_group(world, every(1, 0, half), seed)
-                                    : check_group(world, every(1, half, size), seed));
-  OCTET_RETURN_IF_ERROR(check_group(world, {rank}, seed));
+  OCTET_RETURN_IF_ERROR(check_group(site, every(1, 0, size), seed));
+  OCTET_RETURN_IF_ERROR(check_group(site, every(1, 0, size), seed + 1));  // again, the same members
+  OCTET_RETURN_IF_ERROR(check_group(site, every(2, rank % 2, size), seed));
+  OCTET_RETURN_IF_ERROR(rank < half ? check_group(site, every(1, 0, half), seed)
+                                    : check_group(site, every(1, half, size), seed));
+  OCTET_RETURN_IF_ERROR(check_group(site, {rank}, seed));
   world.host().barrier();
   return ok_status();
 }
 
 }  // namespace
 
-Status check_collectives(CommWorld& world, uint32_t seed) { return agree(world, check_all(world, seed)); }
+Status check_collectives(CommWorld& world, Backend& backend, uint32_t seed) {
+  return agree(world, check_all(world, backend, seed));
+}
 
 }  // namespace octet

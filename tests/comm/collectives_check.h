@@ -2,12 +2,13 @@
 #pragma once
 
 #include "comm/comm_world.h"
+#include "kernels/backend.h"
 #include "runtime/base/status.h"
 
 namespace octet {
 
-// Host and tensor collectives over several groups of the world with random sizes, zero rows included. Every rank passes
-// the same seed. The failure names what went wrong.
-Status check_collectives(CommWorld& world, uint32_t seed);
+// Host and tensor collectives over several groups of the world with random sizes, zero rows included, in the memory of
+// the backend, for which the world was made. Every rank passes the same seed. The failure names what went wrong.
+Status check_collectives(CommWorld& world, Backend& backend, uint32_t seed);
 
 }  // namespace octet

@@ -6,6 +6,7 @@
 
 #include "collectives_check.h"
 #include "comm/comm_factory.h"
+#include "kernels/reference/reference_backend.h"
 
 namespace octet {
 namespace {
@@ -41,8 +42,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: mpirun -n N mpi_comm_program N [large] %s\n", world.status().message().c_str());
     return 1;
   }
+  octet::ReferenceBackend backend;
   const bool large = argc == 3 && std::string_view(argv[2]) == "large";
-  const octet::Status status = large ? octet::check_large_message(**world) : octet::check_collectives(**world, 17);
+  const octet::Status status =
+      large ? octet::check_large_message(**world) : octet::check_collectives(**world, backend, 17);
   if (!status.ok()) std::fprintf(stderr, "rank %d: %s\n", (*world)->rank(), status.message().c_str());
   return status.exit_code();
 }

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "collectives_check.h"
+#include "kernels/reference/reference_backend.h"
 
 namespace octet {
 namespace {
@@ -16,8 +17,10 @@ namespace {
 class ThreadCommTest : public testing::TestWithParam<int> {};
 
 TEST_P(ThreadCommTest, CollectivesMoveEveryRow) {
-  const Status status = ThreadWorld::run(
-      GetParam(), [](CommWorld& world) { return check_collectives(world, 41U + static_cast<uint32_t>(world.size())); });
+  const Status status = ThreadWorld::run(GetParam(), [](CommWorld& world) {
+    ReferenceBackend backend;
+    return check_collectives(world, backend, 41U + static_cast<uint32_t>(world.size()));
+  });
   EXPECT_TRUE(status.ok()) << status.message();
 }
 

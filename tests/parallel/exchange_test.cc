@@ -131,7 +131,7 @@ std::vector<Bytes> all_to_all_bytes(const Case& test, const std::vector<Mine>& r
       computed[static_cast<size_t>(to)] += std::accumulate(rows.begin(), rows.end(), int64_t{0});
       if (to == rank) continue;
       Bytes& sender = bytes[static_cast<size_t>(rank)];
-      sender.counts += 4 + num_rows * 2 * test.top_k * 4;
+      sender.counts += mine.num_rows * 2 * test.top_k * 4;
       sender.dispatch += num_rows * wire_row;
       const int64_t begin = t.etp_index(to) * num_rows / t.etp, end = (t.etp_index(to) + 1) * num_rows / t.etp;
       const int64_t products =
@@ -229,11 +229,9 @@ std::unique_ptr<ExpertExchange> make_exchange(const Case& test, Backend& backend
 // One exchange on one rank: what came home.
 std::vector<float> exchange_rows(const Case& test, const std::vector<Mine>& ranks, ExpertExchange& exchange, int rank) {
   HostStream stream;
-  std::vector<int64_t> rows_of_group;
-  for (int dp = 0; dp < test.topology.dp; ++dp) {
-    rows_of_group.push_back(ranks[static_cast<size_t>(dp * test.topology.tp)].num_rows);
-  }
-  exchange.begin(rows_of_group);
+  std::vector<int64_t> rows_of_rank;
+  for (const Mine& of_rank : ranks) rows_of_rank.push_back(of_rank.num_rows);
+  exchange.begin(rows_of_rank);
   Mine mine = ranks[static_cast<size_t>(rank)];
   const int64_t num_rows = mine.num_rows;
   const TensorView rows{mine.rows.data(), DType::kF32, {num_rows, kHidden}};

@@ -8,6 +8,7 @@
 
 #include "comm/thread_comm.h"
 #include "kernels/backend_factory.h"
+#include "parallel/tree_reduce.h"
 
 namespace octet {
 namespace {
