@@ -90,10 +90,13 @@ void Scheduler::make_room_for_running() {
 }
 
 void Scheduler::admit_waiting() {
-  while (!waiting_.empty() && num_running() < limits_.max_batch) {
+  while (!waiting_.empty()) {
     Sequence& first = **waiting_.begin();
-    const int64_t group = best_group(first);
-    if (group < 0) return;
+    const int64_t group = num_running() < limits_.max_batch ? best_group(first) : -1;
+    if (group < 0) {
+      if (preempt_smaller(first)) continue;
+      return;
+    }
     waiting_.erase(waiting_.begin());
     if (limits_.prefix_cache) num_queried_tokens_ += first.num_tokens();
     first.group = group;
@@ -147,11 +150,11 @@ void Scheduler::start(Sequence& sequence) {
 
 // REQUIRES: the sequence has its group, and the pages of what is computed.
 void Scheduler::use_cached(Sequence& sequence) {
-  if (sequence.num_computed % kPageTokens != 0) return;
   const int64_t num_full = sequence.num_computed / kPageTokens;
   const int64_t num_cached =
       allocator(sequence.group).use_cached(sequence.id, sequence.tokens_before_logits(), num_full);
-  const int64_t num_tokens = (num_cached - num_full) * kPageTokens;
+  if (num_cached == num_full) return;
+  const int64_t num_tokens = num_cached * kPageTokens - sequence.num_computed;
   sequence.num_computed += num_tokens;
   num_hit_tokens_ += num_tokens;
   if (sequence.num_preemptions == 0) sequence.num_cached += num_tokens;
@@ -162,7 +165,19 @@ void Scheduler::preempt_last(int64_t group) {
               group);
   const auto last =
       std::find_if(running_.rbegin(), running_.rend(), [group](const Sequence* s) { return s->group == group; });
-  Sequence& sequence = **last;
+  preempt(**last);
+}
+
+// Takes the last in turn back to waiting if its priority is below the newcomer's and its turn is later; whether it did.
+bool Scheduler::preempt_smaller(const Sequence& newcomer) {
+  if (running_.empty()) return false;
+  Sequence& last = **running_.rbegin();
+  if (last.priority >= newcomer.priority || InTurn()(&last, &newcomer)) return false;
+  preempt(last);
+  return true;
+}
+
+void Scheduler::preempt(Sequence& sequence) {
   leave_group(sequence);
   waiting_.insert(&sequence);
   ++sequence.num_preemptions;
@@ -177,27 +192,51 @@ void Scheduler::leave_group(Sequence& sequence) {
   sequence.num_computed = 0;
 }
 
-// Decode rows come first, so that a long prompt never makes a stream stutter; the rest of the room goes to prompts in
-// turn.
 void Scheduler::plan_group(int64_t group) {
-  Room room{limits_.rows_per_group, limits_.logit_rows_per_group, limits_.prefill_chunk};
+  Room room{limits_.rows_per_group, limits_.logit_rows_per_group};
+  prompts_.clear();
   for (Sequence* sequence : running_) {
-    if (sequence->group == group && sequence->num_pending() == 1) plan_rows(*sequence, 1, room);
+    if (sequence->group != group) continue;
+    if (sequence->num_pending() > 1) use_cached(*sequence);
+    if (sequence->num_pending() == 1) {
+      plan_rows(*sequence, 1, room);
+    } else {
+      prompts_.push_back({sequence, 0});
+    }
   }
-  for (Sequence* sequence : running_) {
-    if (sequence->group != group || sequence->num_pending() == 1) continue;
-    use_cached(*sequence);
-    const int64_t num_rows = chunk_rows(*sequence, room);
-    room.prefill_rows -= num_rows;
+  share_chunk(std::min(limits_.prefill_chunk, room.rows));
+  for (const auto& [sequence, most] : prompts_) {
+    const int64_t num_rows = chunk_rows(*sequence, most, room);
     if (num_rows > 0) plan_rows(*sequence, num_rows, room);
   }
   GroupPlan& plan = step_.plan.groups[static_cast<size_t>(group)];
   plan.page_tables.resize(plan.sequences.size());
 }
 
-// As many pending tokens as rows, and logits among them, are left for.
-int64_t Scheduler::chunk_rows(const Sequence& sequence, const Room& room) {
-  const int64_t most = std::min({sequence.num_pending(), room.rows, room.prefill_rows});
+// Gives prompts_, which are in turn, their shares of so many rows.
+void Scheduler::share_chunk(int64_t num_rows) {
+  if (prompts_.empty()) return;
+  const auto share = [this](int64_t rows, int64_t least_priority) {
+    for (Prompt& prompt : prompts_) {
+      if (prompt.sequence->priority < least_priority) continue;
+      const int64_t given = std::min(rows, prompt.num_left());
+      prompt.num_rows += given;
+      rows -= given;
+    }
+    return rows;
+  };
+  const InTurn in_turn;
+  const int64_t first_priority = prompts_.front().sequence->priority;
+  std::ranges::sort(prompts_, [&in_turn](const Prompt& a, const Prompt& b) {
+    return a.num_left() != b.num_left() ? a.num_left() < b.num_left() : in_turn(a.sequence, b.sequence);
+  });
+  const int64_t left = share(num_rows / 2, first_priority);
+  std::ranges::sort(prompts_, in_turn, &Prompt::sequence);
+  share(num_rows - num_rows / 2 + left, INT64_MIN);
+}
+
+// As many of the next pending tokens, at most `most`, as logits among them are left for.
+int64_t Scheduler::chunk_rows(const Sequence& sequence, int64_t most, const Room& room) {
   int64_t num_logits = 0;
   for (int64_t row = 0; row < most; ++row) {
     if (!sequence.wants_logits(sequence.num_computed + row)) continue;

@@ -50,9 +50,17 @@ struct ScheduledStep {
 // A sequence waits (holds nothing), runs (holds pages for all its tokens) or is unknown to the scheduler. Sequences are
 // served in turn: by the step of their arrival, less kPriorityHeadStart steps for each level of priority, and by age
 // among equals. So a larger priority goes first, and yet nobody starves: whoever has waited long enough is ahead of all
-// newcomers. Waiting sequences are admitted in turn; when a running one needs a page and none is free, the last in turn
-// of its group goes back to waiting and its tokens are recomputed later. So the first in turn always advances, and
-// every sequence finishes. Full pages are cached by their tokens: a sequence that starts, or whose prompt is being
+// newcomers. Waiting sequences are admitted in turn; who finds no room takes that of running sequences that are
+// later in turn and of smaller priority. When a running sequence needs a page and none is free, the last in turn of its
+// group goes back to waiting and its tokens are recomputed later. So the first in turn always advances, and every
+// sequence finishes.
+//
+// In a step every running sequence with one pending token gets its row, so that no prompt makes a stream stutter. The
+// prefill chunk goes to the others: one half to those with the fewest pending tokens, whose priority is not below that
+// of the first in turn; the other half, and what is left of the first, in turn. So a short prompt need not wait for a
+// long one, and the long one keeps at least half of its speed.
+//
+// Full pages are cached by their tokens: a sequence that starts, or whose prompt is being
 // computed, goes on from what others have computed of it. REQUIRES: a sequence never has more tokens than one group's
 // pages hold. Sequences are owned by the caller and outlive their stay here. Not thread-safe.
 class Scheduler {
@@ -93,7 +101,13 @@ class Scheduler {
   struct Room {
     int64_t rows;
     int64_t logit_rows;
-    int64_t prefill_rows;
+  };
+  // A sequence with several pending tokens, and how many of them the step may compute.
+  struct Prompt {
+    Sequence* sequence;
+    int64_t num_rows;
+
+    int64_t num_left() const { return sequence->num_pending() - num_rows; }
   };
 
   PageAllocator& allocator(int64_t group) { return pages_[static_cast<size_t>(group)]; }
@@ -109,8 +123,11 @@ class Scheduler {
   void use_cached(Sequence& sequence);
   void preempt_last(int64_t group);
   void leave_group(Sequence& sequence);
+  bool preempt_smaller(const Sequence& newcomer);
+  void preempt(Sequence& sequence);
   void plan_group(int64_t group);
-  static int64_t chunk_rows(const Sequence& sequence, const Room& room);
+  void share_chunk(int64_t num_rows);
+  static int64_t chunk_rows(const Sequence& sequence, int64_t most, const Room& room);
   void plan_rows(Sequence& sequence, int64_t num_rows, Room& room);
 
   SchedulerLimits limits_;
@@ -120,7 +137,8 @@ class Scheduler {
   Queue waiting_;
   Queue running_;
   ScheduledStep step_;
-  uint64_t num_steps_ = 0;  // committed
+  std::vector<Prompt> prompts_;  // of the group that is being planned
+  uint64_t num_steps_ = 0;       // committed
   int64_t num_preemptions_ = 0;
   int64_t num_queried_tokens_ = 0;
   int64_t num_hit_tokens_ = 0;

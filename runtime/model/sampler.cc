@@ -142,20 +142,29 @@ void Sampler::weigh(double temperature, float largest) {
   }
 }
 
-// Takes the largest from a heap until their weights reach top_p of the total, so that only what is kept gets sorted.
-// Candidates whose weight is so small that all such ones together are at most 1 - top_p of the total are never kept.
+// Finds the last one to keep as quickselect finds a rank, but by sums of weights: what lies on the far side of a pivot
+// is kept, or dropped, as a whole. [begin, end) is in question; its median of three is neither its first nor its last.
 void Sampler::keep_top_p(double top_p) {
-  const double total = total_weight();
-  const double negligible = (1.0 - top_p) * total / static_cast<double>(candidates_.size());
-  std::erase_if(candidates_, [&](const Candidate& candidate) { return candidate.weight < negligible; });
-  const auto follows = [](const Candidate& a, const Candidate& b) { return precedes(b, a); };
-  std::make_heap(candidates_.begin(), candidates_.end(), follows);
-  auto kept = candidates_.end();
-  for (double cumulative = 0.0; cumulative < top_p * total && kept != candidates_.begin(); --kept) {
-    std::pop_heap(candidates_.begin(), kept, follows);
-    cumulative += std::prev(kept)->weight;
+  constexpr ptrdiff_t kFewEnough = 32;
+  const double target = top_p * total_weight();
+  double cumulative = 0.0;  // of what comes before begin
+  auto begin = candidates_.begin();
+  auto end = candidates_.end();
+  while (end - begin > kFewEnough) {
+    std::array<Candidate, 3> three = {*begin, begin[(end - begin) / 2], end[-1]};
+    std::ranges::sort(three, precedes);
+    const auto middle = std::partition(begin, end, [&](const Candidate& c) { return precedes(c, three[1]); });
+    const double upper = blocked_sum(static_cast<size_t>(middle - begin), [&](size_t i) { return begin[i].weight; });
+    if (cumulative + upper >= target) {
+      end = middle;
+    } else {
+      cumulative += upper;
+      begin = middle;
+    }
   }
-  candidates_.erase(candidates_.begin(), kept);
+  std::sort(begin, end, precedes);
+  for (; cumulative < target && begin != end; ++begin) cumulative += begin->weight;
+  candidates_.erase(begin, candidates_.end());
 }
 
 // The largest weight is 1.

@@ -46,7 +46,7 @@ std::map<RequestId, int64_t> advance(Scheduler& scheduler) {
 
 using Rows = std::map<RequestId, int64_t>;
 
-TEST(Scheduler, PromptsShareTheChunkByAgeBehindTheDecodeRows) {
+TEST(Scheduler, PromptsShareTheChunkBehindTheDecodeRows) {
   Scheduler scheduler(kRoomy);
   Sequence first = make_sequence(1, 30);
   Sequence second = make_sequence(2, 45);
@@ -290,6 +290,57 @@ TEST(Scheduler, AStreamOfSmallRequestsDoesNotStarveALargeOne) {
     }
   }
   FAIL() << "the large request was never served";
+}
+
+// The long prompt takes eight steps; each short one that arrives meanwhile is done in its first step.
+TEST(Scheduler, ShortPromptsDoNotWaitForALongOne) {
+  SchedulerLimits limits = kRoomy;
+  limits.prefill_chunk = 512;
+  Scheduler scheduler(limits);
+  std::deque<Sequence> sequences{make_sequence(1, 4096)};
+  scheduler.add(sequences.front());
+  EXPECT_EQ(advance(scheduler), (Rows{{1, 512}}));
+  for (RequestId id = 2; sequences.front().num_tokens() == 4096; ++id) {
+    ASSERT_LE(id, 16U) << "the long prompt lost more than half of its speed";
+    sequences.push_back(make_sequence(id, 256));
+    scheduler.add(sequences.back());
+    const Rows rows = advance(scheduler);
+    EXPECT_EQ(rows.at(id), 256);
+    EXPECT_GE(rows.at(1), 256);
+    scheduler.remove(sequences.back());
+  }
+}
+
+TEST(Scheduler, ASmallerPrioritysShortPromptsWait) {
+  Scheduler scheduler(kRoomy);
+  Sequence large = make_sequence(1, 200);
+  Sequence small = make_sequence(2, 10);
+  large.priority = 1;
+  scheduler.add(large);
+  scheduler.add(small);
+  for (int step = 0; step < 4; ++step) EXPECT_EQ(advance(scheduler), (Rows{{1, 50}}));
+  EXPECT_EQ(advance(scheduler), (Rows{{1, 1}, {2, 10}}));
+}
+
+TEST(Scheduler, ALargerPriorityTakesTheRoomOfASmallerOne) {
+  SchedulerLimits limits = kRoomy;
+  limits.max_batch = 2;
+  Scheduler scheduler(limits);
+  std::deque<Sequence> sequences;
+  for (RequestId id = 1; id <= 4; ++id) {
+    sequences.push_back(make_sequence(id, 5));
+    sequences.back().priority = id == 3 ? 1 : 0;
+    scheduler.add(sequences.back());
+    advance(scheduler);
+  }
+  EXPECT_TRUE(sequences[0].running());
+  EXPECT_FALSE(sequences[1].running());
+  EXPECT_TRUE(sequences[2].running());
+  EXPECT_FALSE(sequences[3].running());
+  EXPECT_EQ(scheduler.num_preemptions(), 1);
+  scheduler.remove(sequences[2]);
+  advance(scheduler);
+  EXPECT_TRUE(sequences[1].running());
 }
 
 // A newcomer of larger priority arrives in every step, so there is always one that waits.
