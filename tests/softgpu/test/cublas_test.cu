@@ -1,0 +1,119 @@
+// The replacement of cuBLAS.
+
+#include "tests/softgpu/test/check.h"
+
+#include <cublas_v2.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <type_traits>
+
+namespace {
+
+#define CUBLAS(call) EXPECT_TRUE((call) == CUBLAS_STATUS_SUCCESS)
+
+template <class T>
+constexpr cudaDataType data_type() {
+  return std::is_same_v<T, float> ? CUDA_R_32F : std::is_same_v<T, __half> ? CUDA_R_16F : CUDA_R_16BF;
+}
+float to_float(float v) { return v; }
+float to_float(__half v) { return __half2float(v); }
+float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
+template <class T>
+std::vector<T> random_matrix(std::size_t n, unsigned seed) {
+  std::vector<T> values;
+  for (const float f : random_floats(n, -1, 1, seed)) values.push_back(T(f));
+  return values;
+}
+
+template <class T, class C>
+void check_gemm(bool ta, bool tb, int m, int n, int k, float alpha, float beta, double tolerance) {
+  const int lda = (ta ? k : m) + 3, ldb = (tb ? n : k) + 1, ldc = m + 2;
+  const auto a = random_matrix<T>(std::size_t(lda) * (ta ? m : k), 1),
+             b = random_matrix<T>(std::size_t(ldb) * (tb ? k : n), 2);
+  const auto c = random_matrix<C>(std::size_t(ldc) * n, 3);
+  Array<T> da(a), db(b);
+  Array<C> dc(c);
+  cublasHandle_t handle;
+  CUBLAS(cublasCreate(&handle));
+  CUBLAS(cublasGemmEx(handle, ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb ? CUBLAS_OP_T : CUBLAS_OP_N, m, n, k, &alpha, da,
+                      data_type<T>(), lda, db, data_type<T>(), ldb, &beta, dc, data_type<C>(), ldc, CUBLAS_COMPUTE_32F,
+                      CUBLAS_GEMM_DEFAULT));
+  const auto result = dc.host();
+  for (int j = 0; j < n; ++j)
+    for (int i = 0; i < m; ++i) {
+      double sum = 0;
+      for (int p = 0; p < k; ++p)
+        sum += double(to_float(a[ta ? i * lda + p : p * lda + i])) * to_float(b[tb ? p * ldb + j : j * ldb + p]);
+      EXPECT_CLOSE(to_float(result[j * ldc + i]), alpha * sum + beta * to_float(c[j * ldc + i]), tolerance);
+    }
+  CUBLAS(cublasDestroy(handle));
+}
+
+TEST(SoftgpuCublas, GemmEx) {
+  check_gemm<float, float>(false, false, 70, 9, 33, 1, 0, 1e-5);
+  check_gemm<float, float>(true, false, 5, 130, 64, 2, 0.5f, 1e-5);
+  check_gemm<float, float>(false, true, 129, 3, 1, 1, 1, 1e-5);
+  check_gemm<__nv_bfloat16, float>(true, false, 64, 17, 48, 1, 0, 1e-5);
+  check_gemm<__nv_bfloat16, __nv_bfloat16>(true, true, 31, 8, 20, 1, 0, 1e-2);
+  check_gemm<__half, __half>(false, false, 16, 16, 16, 1, 1, 2e-3);
+}
+
+TEST(SoftgpuCublas, StridedAndPointerBatches) {
+  const int m = 6, n = 5, k = 7, batch = 4;
+  const auto a = random_matrix<float>(m * k * batch, 1), b = random_matrix<float>(k * n * batch, 2);
+  Array<float> da(a), db(b), c1(m * n * batch), c2(m * n * batch), c3(m * n * batch);
+  std::vector<const float*> pa, pb;
+  std::vector<float*> pc, pd;
+  for (int i = 0; i < batch; ++i) {
+    pa.push_back(da + i * m * k);
+    pb.push_back(db + i * k * n);
+    pc.push_back(c2 + i * m * n);
+    pd.push_back(c3 + i * m * n);
+  }
+  Array<const float*> dpa(pa), dpb(pb);
+  Array<float*> dpc(pc), dpd(pd);
+  cublasHandle_t handle;
+  cudaStream_t stream;
+  CUDA(cudaStreamCreate(&stream));
+  CUBLAS(cublasCreate(&handle));
+  CUBLAS(cublasSetStream(handle, stream));
+  const float one = 1, zero = 0;
+  CUBLAS(cublasSgemmStridedBatched(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, n, k, &one, da, m, m * k, db, k, k * n, &zero,
+                                   c1, m, m * n, batch));
+  CUBLAS(cublasGemmBatchedEx(
+      handle, CUBLAS_OP_N, CUBLAS_OP_N, m, n, k, &one, reinterpret_cast<const void* const*>(dpa.get()), CUDA_R_32F, m,
+      reinterpret_cast<const void* const*>(dpb.get()), CUDA_R_32F, k, &zero, reinterpret_cast<void* const*>(dpc.get()),
+      CUDA_R_32F, m, batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+  const cublasOperation_t none[2] = {CUBLAS_OP_N, CUBLAS_OP_N};
+  const int ms[2] = {m, m}, ns[2] = {n, n}, ks[2] = {k, k}, sizes[2] = {1, 3};
+  const float ones[2] = {1, 1}, zeros[2] = {0, 0};
+  CUBLAS(cublasGemmGroupedBatchedEx(
+      handle, none, none, ms, ns, ks, ones, reinterpret_cast<const void* const*>(dpa.get()), CUDA_R_32F, ms,
+      reinterpret_cast<const void* const*>(dpb.get()), CUDA_R_32F, ks, zeros, reinterpret_cast<void* const*>(dpd.get()),
+      CUDA_R_32F, ms, 2, sizes, CUBLAS_COMPUTE_32F));
+  CUDA(cudaStreamSynchronize(stream));
+  const auto r1 = c1.host();
+  for (int i = 0; i < batch; ++i)
+    for (int r = 0; r < m; ++r)
+      for (int c = 0; c < n; ++c) {
+        double sum = 0;
+        for (int p = 0; p < k; ++p) sum += double(a[i * m * k + p * m + r]) * b[i * k * n + c * k + p];
+        EXPECT_CLOSE(r1[i * m * n + c * m + r], sum, 1e-5);
+      }
+  EXPECT_EQ(c2.host(), r1);
+  EXPECT_EQ(c3.host(), r1);
+  CUBLAS(cublasDestroy(handle));
+}
+
+TEST(SoftgpuCublas, BadArgumentsAreRefused) {
+  cublasHandle_t handle;
+  CUBLAS(cublasCreate(&handle));
+  Array<float> x(100);
+  const float one = 1, zero = 0;
+  EXPECT_EQ(cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 10, 1, 10, &one, x, 9, x, 10, &zero, x, 10),
+            CUBLAS_STATUS_INVALID_VALUE);
+  CUBLAS(cublasDestroy(handle));
+}
+
+}  // namespace
