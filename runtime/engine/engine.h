@@ -72,6 +72,8 @@ class Engine {
   // Tokens that a sequence may have: the model's context, or less if the KV pages hold less.
   int64_t max_context() const { return bounds_.max_context; }
   EngineStats stats() const;
+  // Aborts if a page is lost, or held by nobody or twice; for tests.
+  void check_invariant() const { scheduler_.check_invariant(); }
   // Of the last step(), failed ones included.
   const StepFacts& last_step() const { return last_step_; }
 

@@ -79,6 +79,23 @@ void Scheduler::commit() {
   }
 }
 
+void Scheduler::check_invariant() const {
+  for (const PageAllocator& pages : pages_) pages.check_invariant();
+  std::vector<int64_t> num_running(pages_.size());
+  for (const Sequence* sequence : running_) {
+    OCTET_CHECK(std::ssize(pages(sequence->group).pages(sequence->id)) >= pages_for(sequence->num_computed),
+                "request {} lacks pages of its {} computed tokens", sequence->id.request, sequence->num_computed);
+    ++num_running[static_cast<size_t>(sequence->group)];
+  }
+  OCTET_CHECK(num_running == num_running_in_group_, "running sequences are miscounted");
+  for (const Sequence* sequence : waiting_) {
+    const bool holds_pages =
+        std::ranges::any_of(pages_, [&](const PageAllocator& pages) { return !pages.pages(sequence->id).empty(); });
+    OCTET_CHECK(!holds_pages && !sequence->running() && sequence->num_computed == 0,
+                "request {} waits and holds something", sequence->id.request);
+  }
+}
+
 void Scheduler::make_room_for_running() {
   for (auto it = running_.begin(); it != running_.end();) {
     Sequence* sequence = *it;

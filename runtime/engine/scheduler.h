@@ -89,6 +89,9 @@ class Scheduler {
   int64_t num_queried_tokens() const { return num_queried_tokens_; }
   int64_t num_hit_tokens() const { return num_hit_tokens_; }
   const PageAllocator& pages(int64_t group) const { return pages_[static_cast<size_t>(group)]; }
+  // Aborts unless every page is accounted for, running sequences hold those of their computed tokens, and waiting ones
+  // hold none. Walks over everything.
+  void check_invariant() const;
 
  private:
   struct InTurn {

@@ -16,6 +16,7 @@ struct Client {
   Request request;
   RequestId id = 0;
   uint64_t cancel_at_step = UINT64_MAX;
+  FinishReason cancel_reason = FinishReason::kCancelled;
   bool wanted_cancelled = false;
   Recorder recorder;
 };
@@ -40,7 +41,7 @@ class Traffic {
       for (const auto& client : clients_) {
         if (client->cancel_at_step != step) continue;
         client->wanted_cancelled = true;
-        engine_.cancel(client->id);
+        engine_.cancel(client->id, client->cancel_reason);
       }
       const auto result = engine_.step();
       ASSERT_TRUE(result.ok()) << result.status().message();
@@ -85,10 +86,8 @@ class Traffic {
     Request request;
     request.prompt.resize(static_cast<size_t>(1 + random_below(longest - 1)));
     for (TokenId& token : request.prompt) token = static_cast<TokenId>(random_below(runner_options_.vocab_size));
-    if (random_below(2) == 0) {  // begins like others, for a random length
-      const int64_t length = random_below(std::ssize(request.prompt) + 1);
-      std::copy_n(common_prompt_.begin(), length, request.prompt.begin());
-    }
+    begin_like_another(request.prompt);
+    if (random_below(2) == 0) request.priority = static_cast<int32_t>(random_below(5) - 2);
     const int64_t room = longest - std::ssize(request.prompt);
     request.params.max_tokens = 1 + random_below(room);
     request.params.sampling.seed = rng_();
@@ -104,11 +103,26 @@ class Traffic {
     return request;
   }
 
+  // Half of the prompts begin, for a random length, like the common one, or like what an earlier client has seen.
+  void begin_like_another(std::vector<TokenId>& prompt) {
+    std::vector<TokenId> seen = common_prompt_;
+    if (!clients_.empty() && random_below(2) == 0) {
+      Client& earlier = *clients_[static_cast<size_t>(random_below(std::ssize(clients_)))];
+      const std::vector<TokenId>& output = earlier.recorder.tokens();
+      seen = earlier.request.prompt;
+      seen.insert(seen.end(), output.begin(), output.end());
+    }
+    if (random_below(2) == 0) return;
+    const int64_t length = random_below(std::min(std::ssize(prompt), std::ssize(seen)) + 1);
+    std::copy_n(seen.begin(), length, prompt.begin());
+  }
+
   void submit(uint64_t step, double cancel_share) {
     auto client = std::make_unique<Client>();
     client->request = random_request();
     if (static_cast<double>(random_below(1000)) < 1000 * cancel_share) {
       client->cancel_at_step = step + static_cast<uint64_t>(random_below(100));
+      if (random_below(2) == 0) client->cancel_reason = FinishReason::kTimeLimit;
     }
     const auto id = engine_.submit(client->request, client->recorder.callbacks());
     ASSERT_TRUE(id.ok()) << id.status().message();
@@ -117,6 +131,7 @@ class Traffic {
   }
 
   void check_bounds() const {
+    engine_.check_invariant();
     const EngineStats stats = engine_.stats();
     ASSERT_LE(stats.num_running, max_batch_);
     ASSERT_EQ(stats.num_pages, runner_options_.num_pages * runner_options_.num_groups);
@@ -127,7 +142,7 @@ class Traffic {
     EXPECT_EQ(client.recorder.num_finished, client.request.params.num_samples);
     for (auto& [index, expected] : alone.samples) {
       const SampleRecord& actual = client.recorder.samples[index];
-      if (actual.finish != FinishReason::kCancelled) {
+      if (actual.finish != client.cancel_reason) {
         EXPECT_EQ(actual.tokens, expected.tokens);
         EXPECT_EQ(actual.finish, expected.finish);
         continue;
@@ -154,7 +169,29 @@ TEST(Simulation, RandomTrafficWithAmplePages) {
   Traffic traffic({.num_pages = 200}, {.prefill_chunk = 48, .max_batch = 12}, 1);
   traffic.serve(300, 0.0);
   traffic.check_outputs();
-  EXPECT_EQ(traffic.stats().num_preemptions, 0);
+  EXPECT_GT(traffic.stats().prefix_cache_hits, 20 * kPageTokens);
+}
+
+TEST(Simulation, WithoutAPrefixCache) {
+  Traffic traffic({.num_pages = 12, .num_groups = 2}, {.prefill_chunk = 48, .max_batch = 12, .prefix_cache = false}, 5);
+  traffic.serve(300, 0.2);
+  traffic.check_outputs();
+  EXPECT_EQ(traffic.stats().prefix_cache_hits, 0);
+  EXPECT_EQ(traffic.stats().num_pages_idle, 0);
+}
+
+// Everything at once, thousands of times.
+TEST(Simulation, LongTrafficOfEveryKind) {
+  for (int64_t num_groups = 1; num_groups <= 4; ++num_groups) {
+    SCOPED_TRACE(num_groups);
+    Traffic traffic({.num_pages = 7 + num_groups, .num_groups = num_groups}, {.prefill_chunk = 80, .max_batch = 24},
+                    900 + static_cast<uint64_t>(num_groups));
+    traffic.serve(4000, 0.2);
+    traffic.check_outputs();
+    EXPECT_GT(traffic.stats().num_preemptions, 10);
+    EXPECT_GT(traffic.stats().prefix_cache_hits, 1000 * kPageTokens);
+    EXPECT_GT(traffic.stats().prefix_cache_evictions, 1000);
+  }
 }
 
 TEST(Simulation, TinyPagePoolsPreemptWithoutChangingAToken) {
