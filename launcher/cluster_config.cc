@@ -157,6 +157,8 @@ std::vector<std::pair<std::string, std::string>> ClusterConfig::command_flags() 
   };
   const auto seconds = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; };
   add("--model", model);
+  add("--device", device);
+  add("--kv-dtype", kv_dtype);
   add("--tp", std::to_string(layout.tp));
   add("--dp", std::to_string(layout.dp));
   add("--ep", std::to_string(layout.ep));
@@ -180,6 +182,9 @@ Result<ClusterConfig> parse_cluster_config(std::string_view text, const std::str
   reader.integer("ranks", config.layout.world, 1, kMaxRanks);
   reader.text("model", config.model);
   reader.text("binary", config.binary);
+  reader.text("device", config.device);
+  reader.text("kv_dtype", config.kv_dtype);
+  reader.integer("device_memory_gb", config.device_memory, 1, 1 << 20);
   reader.text("interface", config.interface);
   reader.texts("mpirun_args", config.mpirun_args);
   const toml::table* layout = reader.table("layout");

@@ -26,6 +26,9 @@ struct ClusterConfig {
   std::string exchange, placement;
   std::string model;      // the same path on every host
   std::string binary;     // of octet, the same path on every host; empty: this program's own
+  std::string device;     // as --device
+  std::string kv_dtype;   // as --kv-dtype
+  int device_memory = 0;  // GB of each rank's device, for octet plan; 0: not said
   std::string interface;  // network of MPI: an interface's name or a subnet (10.0.0.0/24)
   std::optional<double> heartbeat_limit, collective_limit;  // seconds
   std::vector<std::string> mpirun_args;                     // put behind octet's own

@@ -1,5 +1,7 @@
 #include "launcher/rank_plan.h"
 
+#include <algorithm>
+
 #include "launcher/model_options.h"
 #include "launcher/output.h"
 #include "runtime/model/shard_weights.h"
@@ -11,16 +13,39 @@ std::string range_text(const Range& range) {
   return range.size() == 0 ? "-" : fmt::format("{}-{}", range.begin, range.end - 1);
 }
 
+// Whether the folder has anything that could hold weights, in whatever format.
+bool has_weight_files(const std::filesystem::path& folder) {
+  constexpr std::string_view kEndings[] = {".safetensors", ".index.json", ".bin", ".pt", ".pth"};
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (std::ranges::any_of(kEndings, [&](std::string_view ending) { return name.ends_with(ending); })) return true;
+  }
+  return false;
+}
+
+constexpr int64_t kBytesOfAbsentWeight = 2;
+
 }  // namespace
 
-std::vector<RankPlan> plan_ranks(const Checkpoint& checkpoint, const Topology& topology,
+Result<PlannedModel> open_planned_model(const std::filesystem::path& folder) {
+  if (has_weight_files(folder)) {
+    OCTET_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(folder));
+    ModelConfig config = checkpoint.config();
+    return PlannedModel{std::move(config), std::move(checkpoint)};
+  }
+  OCTET_ASSIGN_OR_RETURN(ModelConfig config, read_model_config(folder));
+  return PlannedModel{std::move(config), std::nullopt};
+}
+
+std::vector<RankPlan> plan_ranks(const ModelConfig& c, const Checkpoint* checkpoint, const Topology& topology,
                                  const std::vector<std::vector<int32_t>>& experts_of_place, DType kv_dtype) {
-  const ModelConfig& c = checkpoint.config();
   std::vector<RankPlan> ranks;
   for (int rank = 0; rank < topology.world; ++rank) {
     ShardPlan shard =
         make_shard_plan(topology, rank, c.num_kv_heads, c.vocab_size, c.intermediate_size, experts_of_place);
-    const int64_t weight_bytes = shard_file_bytes(checkpoint, shard);
+    const int64_t weight_bytes = checkpoint != nullptr ? shard_file_bytes(*checkpoint, shard)
+                                                       : shard_parameters(c, shard) * kBytesOfAbsentWeight;
     ranks.push_back({std::move(shard), weight_bytes, kv_page_bytes(c, topology.tp, kv_dtype) / kPageTokens});
   }
   return ranks;

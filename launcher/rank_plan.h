@@ -1,7 +1,9 @@
 // What the ranks of a layout hold and send: arithmetic over a checkpoint's header, before anything is loaded.
 #pragma once
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,8 +19,16 @@ struct RankPlan {
   int64_t kv_bytes_per_token = 0;  // in all layers
 };
 
-// Of every rank of the layout.
-std::vector<RankPlan> plan_ranks(const Checkpoint& checkpoint, const Topology& topology,
+// A model to plan for: a checkpoint, or only the configuration of one.
+struct PlannedModel {
+  ModelConfig config;
+  std::optional<Checkpoint> checkpoint;  // none: its weights are not there
+};
+
+Result<PlannedModel> open_planned_model(const std::filesystem::path& folder);
+
+// Of every rank of the layout. checkpoint: null where there are no weights; then they count as 16 bits each.
+std::vector<RankPlan> plan_ranks(const ModelConfig& config, const Checkpoint* checkpoint, const Topology& topology,
                                  const std::vector<std::vector<int32_t>>& experts_of_place, DType kv_dtype);
 
 // The cells of a table's row and its heading, all but the rank's number: weights, KV cache, what is owned.

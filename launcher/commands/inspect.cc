@@ -78,7 +78,7 @@ class InspectCommand final : public Command {
     const ModelConfig& config = checkpoint.config();
     OCTET_ASSIGN_OR_RETURN(const Topology topology, make_topology(layout_, {config.num_kv_heads, config.num_experts}));
     const auto ranks =
-        plan_ranks(checkpoint, topology, place_experts_linear(config.num_experts, topology.ep), DType::kF32);
+        plan_ranks(config, &checkpoint, topology, place_experts_linear(config.num_experts, topology.ep), DType::kF32);
     return json_ ? print_line(dump_json(as_json(checkpoint, topology, ranks)))
                  : print(as_text(checkpoint, topology, ranks));
   }

@@ -4,6 +4,7 @@
 #include "launcher/commands/commands.h"
 #include "launcher/explain.h"
 #include "launcher/job_flags.h"
+#include "launcher/memory_plan.h"
 #include "launcher/model_flags.h"
 #include "launcher/model_options.h"
 #include "launcher/output.h"
@@ -16,10 +17,12 @@ namespace {
 struct JobPlan {
   std::filesystem::path model;
   ModelConfig config;
+  bool has_weights = true;
   Topology topology;
   std::vector<std::vector<int32_t>> experts_of_place;
   std::vector<RankPlan> ranks;
   std::vector<StepTraffic> traffic;
+  std::vector<MemoryPlan> memory;  // empty: nobody said how much there is
 };
 
 class PlanCommand final : public Command {
@@ -30,6 +33,8 @@ class PlanCommand final : public Command {
     return "Examples:\n"
            "  octet plan --ranks 4\n"
            "  octet plan --cluster two-hosts.toml --model ~/Mixtral-8x7B-v0.1 --kv-dtype bf16 --json\n"
+           "  octet plan --model configs/models/mixtral-8x7b --cluster configs/clusters/gpus-2x80gb.toml\n"
+           "The configuration alone will do. With device_memory_gb in the cluster file, it says what memory goes to.\n"
            "Takes the flags of the job; those that change no rank's share change nothing here.";
   }
 
@@ -45,8 +50,9 @@ class PlanCommand final : public Command {
     OCTET_RETURN_IF_ERROR(apply_cluster_flags(cluster));
     JobPlan plan;
     plan.model = model_path(model_flags_);
-    OCTET_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(plan.model));
-    plan.config = checkpoint.config();
+    OCTET_ASSIGN_OR_RETURN(const PlannedModel model, open_planned_model(plan.model));
+    plan.config = model.config;
+    plan.has_weights = model.checkpoint.has_value();
     const ModelConfig& c = plan.config;
     const ModelFlags& f = model_flags_;
     OCTET_ASSIGN_OR_RETURN(
@@ -55,8 +61,10 @@ class PlanCommand final : public Command {
     OCTET_ASSIGN_OR_RETURN(const RowLayoutChooser chooser,
                            RowLayoutChooser::create(exchange_policy(f), plan.topology, c.num_experts,
                                                     c.experts_per_token, c.hidden_size, dtype_size(exchange_dtype(f))));
-    plan.ranks = plan_ranks(checkpoint, plan.topology, plan.experts_of_place, kv_dtype(f));
+    plan.ranks = plan_ranks(c, plan.has_weights ? &*model.checkpoint : nullptr, plan.topology, plan.experts_of_place,
+                            kv_dtype(f));
     plan.traffic = plan_traffic(c, plan.topology, chooser, exchange_dtype(f), f.prefill_chunk);
+    if (cluster.device_memory > 0) plan.memory = memory_of(cluster, plan);
     const std::vector<std::string> hosts = hosts_of_ranks(cluster);
     return json_ ? print_line(dump_json(as_json(plan, hosts))) : print(as_text(plan, hosts, chooser));
   }
@@ -77,6 +85,15 @@ class PlanCommand final : public Command {
     return ok_status();
   }
 
+  std::vector<MemoryPlan> memory_of(const ClusterConfig& cluster, const JobPlan& plan) const {
+    constexpr int64_t kGigabyte = 1'000'000'000;
+    return plan_memory(plan.config, plan.topology, plan.ranks,
+                       {.device_bytes = cluster.device_memory * kGigabyte,
+                        .gpu = model_flags_.device == "cuda",
+                        .max_rows = std::max(model_flags_.prefill_chunk, model_flags_.max_batch),
+                        .max_logit_rows = model_flags_.max_batch});
+  }
+
   static std::vector<std::string> hosts_of_ranks(const ClusterConfig& cluster) {
     if (cluster.hosts.empty()) return std::vector<std::string>(static_cast<size_t>(cluster.layout.world), "localhost");
     std::vector<std::string> names;
@@ -91,7 +108,7 @@ class PlanCommand final : public Command {
   std::string as_text(const JobPlan& plan, const std::vector<std::string>& hosts,
                       const RowLayoutChooser& chooser) const {
     std::string text = fmt::format(
-        "{}\n{}\n", plan.model.string(),
+        "{}{}\n{}\n", plan.model.string(), plan.has_weights ? "" : " (no weights there: 16 bits each)",
         explain_layout(plan.config, plan.topology, plan.experts_of_place, chooser, exchange_dtype(model_flags_)));
     for (const StepTraffic& step : plan.traffic) {
       text += fmt::format("{:<8} steps of {} row{}: {}, {} rounds a layer, {} a token sent by a rank\n", step.phase,
@@ -102,6 +119,7 @@ class PlanCommand final : public Command {
     for (size_t rank = 0; rank < plan.ranks.size(); ++rank) {
       text += fmt::format("  {:<6} {:<16} {:<9} {}\n", rank, hosts[rank], device(), rank_plan_text(plan.ranks[rank]));
     }
+    if (!plan.memory.empty()) text += memory_text(plan.config, plan.topology, plan.memory);
     return text;
   }
 
@@ -117,8 +135,10 @@ class PlanCommand final : public Command {
     for (size_t rank = 0; rank < plan.ranks.size(); ++rank) {
       nlohmann::ordered_json entry{{"rank", rank}, {"host", hosts[rank]}, {"device", device()}};
       entry.update(rank_plan_json(plan.ranks[rank]));
+      if (!plan.memory.empty()) entry["memory"] = memory_json(plan.memory[rank]);
       object["ranks"].push_back(std::move(entry));
     }
+    if (!plan.memory.empty()) object["kv_cache_tokens"] = kv_tokens_of_job(plan.topology, plan.memory);
     return object;
   }
 

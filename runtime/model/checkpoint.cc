@@ -109,6 +109,13 @@ MatrixSource Checkpoint::Impl::view(const MatrixPlace& matrix) const {
   return source;
 }
 
+Result<ModelConfig> read_model_config(const fs::path& folder) {
+  std::error_code error;
+  const bool native = !fs::exists(folder / "config.json", error) && fs::exists(folder / "params.json", error);
+  return native ? read_config(folder / "params.json", parse_native_params)
+                : read_config(folder / "config.json", parse_hf_config);
+}
+
 Result<Checkpoint> Checkpoint::open(const fs::path& path) {
   OCTET_ASSIGN_OR_RETURN(const CheckpointFormat format, detect_format(path));
   const bool native = format == CheckpointFormat::kNative;

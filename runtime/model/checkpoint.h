@@ -49,6 +49,9 @@ struct TensorListing {
   std::string file;
 };
 
+// The configuration of the checkpoint in a folder; its weights need not be there.
+Result<ModelConfig> read_model_config(const std::filesystem::path& folder);
+
 class Checkpoint {
  public:
   // `path` is a directory. Errors are kInvalidInput: one line with the path and the reason.

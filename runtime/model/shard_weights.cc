@@ -125,6 +125,15 @@ MoeWeights load_moe(const MoeTensors& tensors, const ModelConfig& config, const 
 
 }  // namespace
 
+int64_t shard_parameters(const ModelConfig& config, const ShardPlan& plan) {
+  const int64_t group = config.num_heads / config.num_kv_heads;  // query heads of a KV head
+  const int64_t attention = 2 * (group + 1) * plan.kv_heads.size() * config.head_dim * config.hidden_size;
+  const int64_t experts = 3 * static_cast<int64_t>(plan.experts.size()) * plan.ffn.size() * config.hidden_size;
+  const int64_t norms_and_router = (2 + config.num_experts) * config.hidden_size;
+  return config.num_layers * (attention + experts + norms_and_router) + config.hidden_size +
+         (config.vocab_size + plan.vocabulary.size()) * config.hidden_size;
+}
+
 int64_t shard_file_bytes(const Checkpoint& checkpoint, const ShardPlan& plan) {
   const ModelConfig& config = checkpoint.config();
   const MatrixSource lm_head = checkpoint.output().slice_rows(plan.vocabulary.begin, plan.vocabulary.size());

@@ -41,6 +41,9 @@ struct LoadOptions {
   std::function<void(int64_t bytes_read)> progress;
 };
 
+// Parameters of the model that a rank holds.
+int64_t shard_parameters(const ModelConfig& config, const ShardPlan& plan);
+
 // Bytes of the checkpoint that load_shard_weights will read.
 int64_t shard_file_bytes(const Checkpoint& checkpoint, const ShardPlan& plan);
 

@@ -19,6 +19,9 @@ model = "/models/mixtral"
 binary = "/opt/octet/bin/octet"
 interface = "eth1"
 mpirun_args = ["--mca", "plm_rsh_agent", "rsh"]
+device = "cuda"
+kv_dtype = "bf16"
+device_memory_gb = 80
 
 [layout]
 tp = 2
@@ -45,9 +48,11 @@ TEST(ClusterConfig, EveryKeyIsRead) {
   EXPECT_EQ(config->binary, "/opt/octet/bin/octet");
   EXPECT_EQ(config->interface, "eth1");
   EXPECT_THAT(config->mpirun_args, ElementsAre("--mca", "plm_rsh_agent", "rsh"));
-  EXPECT_THAT(config->command_flags(), ElementsAre(Pair("--model", "/models/mixtral"), Pair("--tp", "2"),
-                                                   Pair("--ep", "3"), Pair("--exchange", "all-to-all"),
-                                                   Pair("--heartbeat-limit", "5"), Pair("--collective-limit", "60.5")));
+  EXPECT_EQ(config->device_memory, 80);
+  EXPECT_THAT(config->command_flags(),
+              ElementsAre(Pair("--model", "/models/mixtral"), Pair("--device", "cuda"), Pair("--kv-dtype", "bf16"),
+                          Pair("--tp", "2"), Pair("--ep", "3"), Pair("--exchange", "all-to-all"),
+                          Pair("--heartbeat-limit", "5"), Pair("--collective-limit", "60.5")));
 }
 
 TEST(ClusterConfig, NothingIsRequired) {

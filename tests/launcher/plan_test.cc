@@ -45,6 +45,63 @@ TEST(Plan, ClusterFileGivesHostsAndLayoutAndFlagsBeatIt) {
   expect_refused({"plan", "--cluster", folder / "bad.toml"}, {"bad.toml", "exchange"});
 }
 
+// The configuration of Mixtral 8x7B, whose weights are not here.
+std::string mixtral() { return kSourceDir / "configs/models/mixtral-8x7b"; }
+
+json plan_of_cluster(const std::string& name) {
+  return json_of({"plan", "--model", mixtral(), "--cluster", kSourceDir / "configs/clusters" / name, "--json"});
+}
+
+TEST(Plan, ClusterFilesForGpusHoldMixtralOnceOrOnceANode) {
+  // 46,702,792,704 parameters; every rank has the embedding, the norms and the routers, 32 layers of 4096.
+  constexpr int64_t kParameters = 46'702'792'704;
+  constexpr int64_t kEverywhere = 32000 * 4096 + (2 + 8) * 4096 * 32 + 4096;
+  struct Job {
+    const char* file;
+    int64_t ranks, copies;
+  };
+  for (const Job& job : {Job{"gpus-2x80gb.toml", 2, 1},
+                         {"gpus-4x80gb.toml", 4, 1},
+                         {"gpus-8x80gb.toml", 8, 1},
+                         {"gpus-2-nodes-8x80gb.toml", 16, 2}}) {
+    const json plan = plan_of_cluster(job.file);
+    ASSERT_EQ(plan["ranks"].size(), static_cast<size_t>(job.ranks)) << job.file;
+    int64_t weights = 0;
+    for (const json& rank : plan["ranks"]) {
+      const json& memory = rank["memory"];
+      weights += memory["weight_bytes"].get<int64_t>();
+      EXPECT_TRUE(memory["fits"]);
+      EXPECT_EQ(memory["device_bytes"], 80'000'000'000);
+      EXPECT_EQ(memory["weight_bytes"].get<int64_t>() + memory["workspace_bytes"].get<int64_t>() +
+                    memory["library_bytes"].get<int64_t>() + memory["kv_cache_bytes"].get<int64_t>(),
+                80'000'000'000);
+      // 128 KiB a token in 16 bits, shared by the ranks of one copy.
+      const int64_t per_token = (128 << 10) / (job.ranks / job.copies);
+      EXPECT_EQ(rank["kv_bytes_per_token"], per_token);
+      EXPECT_EQ(memory["kv_cache_tokens"], memory["kv_cache_bytes"].get<int64_t>() / per_token);
+    }
+    EXPECT_EQ(weights, 2 * (job.copies * (kParameters - kEverywhere) + job.ranks * kEverywhere)) << job.file;
+  }
+}
+
+TEST(Plan, WhatTheConfigurationSaysIsWhatTheFilesHold) {
+  const TempFolder folder;
+  const std::filesystem::path golden = kGoldenDir / "kv8-bf16";
+  std::filesystem::copy_file(golden / "config.json", folder / "config.json");
+  for (const char* ranks : {"1", "2", "4"}) {
+    const json files = json_of({"plan", "--model", golden, "--ranks", ranks, "--json"});
+    const json alone = json_of({"plan", "--model", folder / "", "--ranks", ranks, "--json"});
+    EXPECT_EQ(alone["ranks"], files["ranks"]);
+  }
+}
+
+TEST(Plan, AModelThatDoesNotFitIsTold) {
+  const TempFolder folder;
+  write_file(folder / "c.toml", "ranks = 2\ndevice_memory_gb = 40\n");
+  const std::vector<std::string> command = {"plan", "--model", mixtral(), "--cluster", folder / "c.toml"};
+  EXPECT_THAT(output_of(command), HasSubstr("does not fit: 6.9 GB more are needed"));
+}
+
 TEST(Plan, TextShowsEveryRankAndBothPhases) {
   EXPECT_THAT(output_of({"plan", "--ranks", "2"}),
               AllOf(HasSubstr("layout of 2 ranks: tp 2"), HasSubstr("prefill"), HasSubstr("decode"),

@@ -1,0 +1,42 @@
+// What a rank's device memory goes to: of octet plan, before anything is allocated.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "launcher/rank_plan.h"
+
+namespace octet {
+
+// Of one rank, in bytes.
+struct MemoryPlan {
+  int64_t device = 0;     // what there is
+  int64_t weights = 0;    // by placement
+  int64_t workspace = 0;  // activations of the largest step, in fp32
+  int64_t reserve = 0;    // of the device's own libraries; an assumption
+  int64_t kv_bytes_per_token = 0;
+
+  // For the KV cache; negative: so much is missing.
+  int64_t left() const { return device - weights - workspace - reserve; }
+  int64_t kv_tokens() const { return left() > 0 ? left() / kv_bytes_per_token : 0; }
+};
+
+struct MemoryRequest {
+  int64_t device_bytes = 0;
+  bool gpu = false;
+  int64_t max_rows = 0;        // of a step in one dp group
+  int64_t max_logit_rows = 0;  // whose logits are wanted
+};
+
+std::vector<MemoryPlan> plan_memory(const ModelConfig& config, const Topology& topology,
+                                    const std::vector<RankPlan>& ranks, const MemoryRequest& request);
+
+// Tokens that the KV caches of all ranks hold together: each dp group has as many as its poorest rank.
+int64_t kv_tokens_of_job(const Topology& topology, const std::vector<MemoryPlan>& memory);
+
+// Several lines about all ranks; those with the same plan share one.
+std::string memory_text(const ModelConfig& config, const Topology& topology, const std::vector<MemoryPlan>& memory);
+nlohmann::ordered_json memory_json(const MemoryPlan& memory);
+
+}  // namespace octet
