@@ -19,6 +19,7 @@ std::unique_ptr<Command> make_inspect_command();
 std::vector<std::unique_ptr<Command>> make_bench_commands();
 std::unique_ptr<Command> make_bench_scaling_command();
 std::unique_ptr<Command> make_bench_exchange_command();
+std::unique_ptr<Command> make_bench_roofline_command();
 std::unique_ptr<Command> make_completion_command();
 std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_plan_command();
