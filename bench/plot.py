@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws the JSON of `octet bench scaling` and `octet bench exchange`: plot.py RESULTS.json PICTURE.png"""
+"""Draws the JSON of `octet bench scaling`, `exchange` and `serve`: plot.py RESULTS.json PICTURE.png"""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def work_of(line):
     return f"decode of {line['streams']} streams"
 
 
-def plot_scaling(results):
+def plot_scaling(results, _report):
     """A row for each work: tokens/s with its spread, and the time of a step by phase."""
     works = unique(work_of(line) for line in results)
     figure, axes = plt.subplots(len(works), 2, figsize=(14, 4 * len(works)), squeeze=False)
@@ -53,7 +53,7 @@ def plot_scaling(results):
     return figure
 
 
-def plot_exchange(results):
+def plot_exchange(results, _report):
     """A column for each dtype: GB/s over rows."""
     dtypes = unique(line["dtype"] for line in results)
     figure, axes = plt.subplots(1, len(dtypes), figsize=(7 * len(dtypes), 5), squeeze=False, sharey=True)
@@ -69,13 +69,52 @@ def plot_exchange(results):
     return figure
 
 
+def plot_cumulative(axis, results, name, limit):
+    """How many requests of each load are as fast as that."""
+    for result in results:
+        values = sorted(request[name] for request in result["requests"] if name in request)
+        shares = [(i + 1) / len(values) for i in range(len(values))]
+        axis.step(values, shares, where="post", label=result["load"])
+    if limit is not None:
+        axis.axvline(limit, color="grey", linestyle=":")
+    axis.set_xlabel(name.replace("_", " "))
+    axis.set_ylabel("share of requests")
+    axis.set_ylim(0, 1)
+    axis.legend(fontsize=7)
+
+
+def plot_over_loads(axis, results, report):
+    """Tokens/s and good requests/s of each load."""
+    loads = [result["load"] for result in results]
+    axis.bar(loads, [result["output_tokens_per_s"] for result in results], color="lightgrey")
+    axis.set_ylabel("output tokens/s (bars)")
+    axis.tick_params(axis="x", labelsize=7)
+    requests = axis.twinx()
+    requests.plot(loads, [result["requests_per_s"] for result in results], marker="o", label="requests/s")
+    if "ttft_limit_ms" in report or "tpot_limit_ms" in report:
+        requests.plot(loads, [result["goodput_requests_per_s"] for result in results], marker="x", label="goodput")
+    requests.set_ylim(bottom=0)
+    requests.legend(fontsize=7)
+
+
+def plot_serve(results, report):
+    """Latencies as cumulative shares, a line for each load; throughput and goodput over loads."""
+    figure, axes = plt.subplots(2, 2, figsize=(14, 9))
+    plot_cumulative(axes[0][0], results, "ttft_ms", report.get("ttft_limit_ms"))
+    plot_cumulative(axes[0][1], results, "tpot_ms", report.get("tpot_limit_ms"))
+    plot_cumulative(axes[1][0], results, "e2e_ms", None)
+    plot_over_loads(axes[1][1], results, report)
+    figure.suptitle(f"{report['model']} at {report['server']}")
+    return figure
+
+
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     with open(sys.argv[1], encoding="utf-8") as file:
         report = json.load(file)
-    draw = {"scaling": plot_scaling, "exchange": plot_exchange}[report["benchmark"]]
-    figure = draw(report["results"])
+    draw = {"scaling": plot_scaling, "exchange": plot_exchange, "serve": plot_serve}[report["benchmark"]]
+    figure = draw(report["results"], report)
     figure.tight_layout()
     figure.savefig(sys.argv[2], dpi=120)
 

@@ -14,8 +14,11 @@ void declare_model_path(CLI::App& app, ModelFlags& flags) {
 
 namespace {
 
+constexpr const char* kModelGroup = "Running the model";
+constexpr const char* kRanksGroup = "Many ranks (under mpirun or octet run)";
+
 void declare_rank_flags(CLI::App& app, ModelFlags& flags) {
-  const auto group = [&app](CLI::Option* option) { return option->group("Many ranks (under mpirun or octet run)"); };
+  const auto group = [&app](CLI::Option* option) { return option->group(kRanksGroup); };
   group(app.add_option("--tp", flags.tp, "ranks that share attention by KV heads: 1, 2, 4 or 8"))->type_name("N");
   group(app.add_option("--dp", flags.dp, "replicas of attention, each with its own sequences"))->type_name("N");
   group(app.add_option("--ep", flags.ep, "places that experts are dealt to"))->type_name("N");
@@ -47,7 +50,7 @@ void declare_rank_flags(CLI::App& app, ModelFlags& flags) {
 
 void declare_model_flags(CLI::App& app, ModelFlags& flags) {
   declare_model_path(app, flags);
-  const auto group = [&app](CLI::Option* option) { return option->group("Running the model"); };
+  const auto group = [&app](CLI::Option* option) { return option->group(kModelGroup); };
   group(
       app.add_option("--device", flags.device, "where it runs: " + available_devices() + " (default: the best here)"));
   group(app.add_option("--threads", flags.threads,
@@ -85,6 +88,15 @@ void declare_model_flags(CLI::App& app, ModelFlags& flags) {
   group(
       app.add_flag("--check-weights", flags.check_weights, "refuse weights that are NaN or infinite (reads them all)"));
   declare_rank_flags(app, flags);
+}
+
+std::vector<std::string> given_model_flags(const CLI::App& app) {
+  std::vector<std::string> given;
+  for (const CLI::Option* option : app.get_options()) {
+    const bool of_model = option->get_group() == kModelGroup || option->get_group() == kRanksGroup;
+    if (of_model && option->count() > 0) given.push_back(option->get_name());
+  }
+  return given;
 }
 
 }  // namespace octet

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace octet {
 
@@ -34,5 +35,7 @@ struct ModelFlags {
 void declare_model_path(CLI::App& app, ModelFlags& flags);
 // All of them.
 void declare_model_flags(CLI::App& app, ModelFlags& flags);
+// Names of those that were given, --model aside.
+std::vector<std::string> given_model_flags(const CLI::App& app);
 
 }  // namespace octet

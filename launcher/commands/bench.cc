@@ -191,6 +191,7 @@ std::vector<std::unique_ptr<Command>> make_bench_commands() {
   commands.push_back(make_bench_scaling_command());
   commands.push_back(make_bench_exchange_command());
   commands.push_back(make_bench_roofline_command());
+  commands.push_back(make_bench_serve_command());
   commands.push_back(std::make_unique<KernelsCommand>());
   commands.push_back(std::make_unique<CeilingsCommand>());
   commands.push_back(std::make_unique<MakeModelCommand>());

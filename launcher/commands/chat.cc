@@ -3,10 +3,12 @@
 
 #include <iostream>
 
+#include "launcher/client_flags.h"
 #include "launcher/commands/commands.h"
 #include "launcher/interrupt.h"
 #include "launcher/local_generator.h"
 #include "launcher/output.h"
+#include "launcher/remote_generator.h"
 #include "launcher/sampling_flags.h"
 #include "runtime/base/log.h"
 
@@ -32,12 +34,19 @@ class ChatCommand final : public Command {
     system_option_ = app.add_option("--system", system_, "what the model is told before the conversation");
     system_option_->type_name("TEXT");
     declare_chat_flags(app, chat_);
+    declare_client_flags(app, client_);
     sampling_.declare(app);
     declare_model_flags(app, model_);
+    app_ = &app;
   }
 
   Status run() override {
     catch_interrupts();
+    if (client_.given()) {
+      OCTET_RETURN_IF_ERROR(check_client_flags(*app_, chat_));
+      OCTET_ASSIGN_OR_RETURN(const auto generator, RemoteGenerator::connect(client_, model_.model, chat_.safe_prompt));
+      return chat(*generator);
+    }
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
     if (!session->leads()) return session->follow();
     LocalGenerator generator(*session, chat_);
@@ -129,7 +138,9 @@ class ChatCommand final : public Command {
   CLI::Option* system_option_ = nullptr;
   ChatFlags chat_;
   SamplingFlags sampling_;
+  ClientFlags client_;
   ModelFlags model_;
+  const CLI::App* app_ = nullptr;
   GenerationParams params_;
   std::vector<ChatMessage> messages_;
   size_t num_kept_ = 0;  // messages in front that never leave

@@ -20,6 +20,7 @@ std::vector<std::unique_ptr<Command>> make_bench_commands();
 std::unique_ptr<Command> make_bench_scaling_command();
 std::unique_ptr<Command> make_bench_exchange_command();
 std::unique_ptr<Command> make_bench_roofline_command();
+std::unique_ptr<Command> make_bench_serve_command();
 std::unique_ptr<Command> make_completion_command();
 std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_plan_command();

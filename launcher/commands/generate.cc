@@ -2,11 +2,13 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/batch_run.h"
+#include "launcher/client_flags.h"
 #include "launcher/commands/commands.h"
 #include "launcher/generation.h"
 #include "launcher/interrupt.h"
 #include "launcher/local_generator.h"
 #include "launcher/output.h"
+#include "launcher/remote_generator.h"
 #include "launcher/sampling_flags.h"
 #include "launcher/text_input.h"
 #include "runtime/base/log.h"
@@ -25,6 +27,7 @@ class GenerateCommand final : public Command {
            "  echo \"static int\" | octet generate - --stop \"}\" --seed 7\n"
            "  octet generate --ids ids.json --json         token ids in, one JSON object out\n"
            "  octet generate --chat chat.json              [{\"role\": \"user\", \"content\": \"Hello\"}]\n"
+           "  octet generate --server localhost:50051 \"In the beginning\"     octet serve answers\n"
            "  octet generate --input in.jsonl --output out.jsonl\n"
            "An input line is {\"id\"?, \"prompt\" | \"ids\" | \"messages\", any sampling flag with underscores}; run "
            "again, the command\nanswers what is not answered yet.";
@@ -46,12 +49,20 @@ class GenerateCommand final : public Command {
     batch_option_->needs(output);
     app.add_flag("--json", json_, "print one JSON object (one a line with --num-samples) instead of text");
     declare_chat_flags(app, chat_);
+    declare_client_flags(app, client_);
+    app.get_option("--server")->excludes(batch_option_);
     sampling_.declare(app);
     declare_model_flags(app, model_);
+    app_ = &app;
   }
 
   Status run() override {
     catch_interrupts();
+    if (client_.given()) {
+      OCTET_RETURN_IF_ERROR(check_client_flags(*app_, chat_));
+      OCTET_ASSIGN_OR_RETURN(const auto generator, RemoteGenerator::connect(client_, model_.model, chat_.safe_prompt));
+      return generate(*generator);
+    }
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
     if (!session->leads()) return session->follow();
     if (batch_option_->count() > 0) return run_batch(*session);
@@ -149,7 +160,9 @@ class GenerateCommand final : public Command {
   bool json_ = false;
   ChatFlags chat_;
   SamplingFlags sampling_;
+  ClientFlags client_;
   ModelFlags model_;
+  const CLI::App* app_ = nullptr;
 };
 
 }  // namespace

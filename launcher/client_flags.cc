@@ -1,0 +1,44 @@
+#include "launcher/client_flags.h"
+
+namespace octet {
+
+void declare_connection_flags(CLI::App& app, ClientOptions& options) {
+  const auto add = [&app](const char* name, std::string& value, const char* type, const char* help) {
+    return app.add_option(name, value, help)->type_name(type)->group("A service");
+  };
+  CLI::Option* server = add("--server", options.server, "HOST:PORT", "ask the service there (octet serve)");
+  CLI::Option* ca =
+      add("--tls-ca", options.tls_ca_file, "FILE", "encrypt, and trust those for whom these certificates (PEM) vouch");
+  CLI::Option* cert =
+      add("--tls-cert", options.tls_cert_file, "FILE", "our own certificate (PEM), for a service that asks for one");
+  CLI::Option* key = add("--tls-key", options.tls_key_file, "FILE", "its private key (PEM)");
+  ca->needs(server);
+  cert->needs(ca)->needs(key);
+  key->needs(cert);
+  add("--api-key-file", options.api_key_file, "FILE", "the key that the service asks for")->needs(server);
+}
+
+void declare_client_flags(CLI::App& app, ClientFlags& flags) {
+  declare_connection_flags(app, flags.client);
+  app.get_option("--server")
+      ->description(
+          "ask the service there (octet serve) instead of running the model here; --model is the name that its model "
+          "must "
+          "have");
+  app.add_option("--resume-within", flags.resume_within,
+                 "go on where an output stopped if a service that went away is back so soon; 0: do not")
+      ->check(CLI::Range(0, 86400))
+      ->type_name("SECONDS")
+      ->capture_default_str()
+      ->group("A service");
+}
+
+Status check_client_flags(const CLI::App& app, const ChatFlags& chat) {
+  for (const std::string& flag : given_model_flags(app)) {
+    return invalid_input("{}: beside --server it has no effect; the service runs the model", flag);
+  }
+  if (!chat.chat_template.empty()) return invalid_input("--chat-template: beside --server the service chooses it");
+  return ok_status();
+}
+
+}  // namespace octet

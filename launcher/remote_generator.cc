@@ -1,0 +1,43 @@
+#include "launcher/remote_generator.h"
+
+#include "launcher/remote_generation.h"
+
+namespace octet {
+
+Result<std::unique_ptr<RemoteGenerator>> RemoteGenerator::connect(const ClientFlags& flags, const std::string& model,
+                                                                  bool safe_prompt) {
+  OCTET_ASSIGN_OR_RETURN(auto client, ServiceClient::create(flags.client));
+  std::unique_ptr<RemoteGenerator> generator(new RemoteGenerator(std::move(client), flags.resume_within, safe_prompt));
+  OCTET_RETURN_IF_ERROR(generator->client_->get_model_info(model, generator->model_).status);
+  return generator;
+}
+
+PromptSource RemoteGenerator::prepare(const PromptSource& source) const {
+  const auto* messages = std::get_if<std::vector<ChatMessage>>(&source);
+  if (messages == nullptr || !safe_prompt_) return source;
+  return with_safe_prompt(*messages);
+}
+
+Result<int64_t> RemoteGenerator::count_tokens(const PromptSource& source) {
+  if (const auto* ids = std::get_if<std::vector<TokenId>>(&source)) return std::ssize(*ids);
+  std::vector<TokenId> ids;
+  OCTET_RETURN_IF_ERROR(client_->tokenize(prepare(source), ids).status);
+  return std::ssize(ids);
+}
+
+Status RemoteGenerator::check(const PromptSource& source, const GenerationParams&) {
+  return count_tokens(source).status();
+}
+
+Status RemoteGenerator::generate(const PromptSource& source, const GenerationParams& params,
+                                 const GenerationHooks& hooks, GenerationResult& result) {
+  GenerateCall call{.model = model_.name, .input = prepare(source), .params = params};
+  if (!call.params.sampling.seed) call.params.sampling.seed = draw_seed();
+  result = {};
+  result.seed = *call.params.sampling.seed;
+  result.has_text = model_.has_tokenizer;
+  result.has_logprobs = params.logprobs.has_value();
+  return RemoteGeneration(*client_, call, patience_, hooks, result).run();
+}
+
+}  // namespace octet

@@ -1,0 +1,194 @@
+#include "runtime/service/client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <array>
+#include <map>
+
+#include "runtime/base/check.h"
+#include "runtime/model/text_file.h"
+#include "runtime/service/client_messages.h"
+#include "runtime/service/octet.grpc.pb.h"
+
+namespace octet {
+namespace {
+
+constexpr std::chrono::seconds kUnaryDeadline{30};
+constexpr int64_t kMaxPemBytes = 1 << 20;
+
+Result<std::shared_ptr<grpc::ChannelCredentials>> make_credentials(const ClientOptions& options) {
+  if (options.tls_ca_file.empty()) return grpc::InsecureChannelCredentials();
+  grpc::SslCredentialsOptions tls;
+  OCTET_ASSIGN_OR_RETURN(tls.pem_root_certs, read_text_file(options.tls_ca_file, kMaxPemBytes));
+  if (!options.tls_cert_file.empty()) {
+    OCTET_ASSIGN_OR_RETURN(tls.pem_cert_chain, read_text_file(options.tls_cert_file, kMaxPemBytes));
+    OCTET_ASSIGN_OR_RETURN(tls.pem_private_key, read_text_file(options.tls_key_file, kMaxPemBytes));
+  }
+  return grpc::SslCredentials(tls);
+}
+
+// Every client has a connection of its own, which comes back soon after the server does.
+grpc::ChannelArguments channel_arguments() {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+  arguments.SetMaxReceiveMessageSize(-1);
+  return arguments;
+}
+
+}  // namespace
+
+class ServiceClient::Impl {
+ public:
+  Impl(std::string server_address, const std::shared_ptr<grpc::Channel>& channel, std::string api_key)
+      : server(std::move(server_address)),
+        stub_(v1::Generation::NewStub(channel)),
+        authorization_(api_key.empty() ? "" : "Bearer " + api_key) {}
+
+  ~Impl() {
+    for (auto& [id, stream] : streams_) stream->context.TryCancel();
+    queue_.Shutdown();
+    void* tag = nullptr;
+    for (bool ok = false; queue_.Next(&tag, &ok);) continue;  // what the streams have begun ends here
+  }
+
+  // Stub's method(context, request, response).
+  template <typename Method, typename Request, typename Response>
+  RpcStatus call(Method method, const Request& request, Response& response) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kUnaryDeadline);
+    authorize(context);
+    return from_grpc((*stub_.*method)(&context, request, &response), server);
+  }
+
+  Result<StreamId> generate(const GenerateCall& call, StreamCallbacks callbacks) {
+    OCTET_ASSIGN_OR_RETURN(const v1::GenerateRequest request, to_message(call));
+    const StreamId id = ++last_id_;
+    Stream& stream = *streams_.emplace(id, std::make_unique<Stream>()).first->second;
+    stream.id = id;
+    stream.callbacks = std::move(callbacks);
+    authorize(stream.context);
+    if (call.deadline.count() > 0) stream.context.set_deadline(std::chrono::system_clock::now() + call.deadline);
+    stream.reader = stub_->PrepareAsyncGenerateStream(&stream.context, request, &queue_);
+    stream.reader->StartCall(&stream);
+    return id;
+  }
+
+  void cancel(StreamId id) {
+    if (const auto found = streams_.find(id); found != streams_.end()) found->second->context.TryCancel();
+  }
+
+  bool poll(std::chrono::milliseconds timeout) {
+    void* tag = nullptr;
+    bool ok = false;
+    const auto deadline = std::chrono::system_clock::now() + timeout;
+    if (queue_.AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) return false;
+    advance(*static_cast<Stream*>(tag), ok);
+    return true;
+  }
+
+  size_t num_streams() const { return streams_.size(); }
+
+  const std::string server;
+
+ private:
+  // One operation of a stream is under way at any time; the stream is its tag.
+  struct Stream {
+    StreamId id = 0;
+    StreamCallbacks callbacks;
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientAsyncReader<v1::GenerateChunk>> reader;
+    v1::GenerateChunk message;
+    grpc::Status status;
+    enum class State { kStarting, kReading, kFinishing } state = State::kStarting;
+  };
+
+  void authorize(grpc::ClientContext& context) const {
+    if (!authorization_.empty()) context.AddMetadata("authorization", authorization_);
+  }
+
+  // The stream's operation is over.
+  void advance(Stream& stream, bool ok) {
+    if (stream.state == Stream::State::kFinishing) {
+      const auto ended = streams_.extract(stream.id);
+      stream.callbacks.on_end(from_grpc(stream.status, server));
+      return;
+    }
+    if (!ok) {
+      stream.state = Stream::State::kFinishing;
+      stream.reader->Finish(&stream.status, &stream);
+      return;
+    }
+    const bool has_chunk = stream.state == Stream::State::kReading;
+    const ReceivedChunk chunk = has_chunk ? from_message(stream.message) : ReceivedChunk{};
+    stream.state = Stream::State::kReading;
+    stream.reader->Read(&stream.message, &stream);
+    if (has_chunk) stream.callbacks.on_chunk(chunk);
+  }
+
+  const std::unique_ptr<v1::Generation::Stub> stub_;
+  const std::string authorization_;
+  grpc::CompletionQueue queue_;
+  std::map<StreamId, std::unique_ptr<Stream>> streams_;
+  StreamId last_id_ = 0;
+};
+
+Result<std::unique_ptr<ServiceClient>> ServiceClient::create(const ClientOptions& options) {
+  std::string api_key;
+  if (!options.api_key_file.empty()) {
+    OCTET_ASSIGN_OR_RETURN(api_key, read_text_file(options.api_key_file, kMaxPemBytes));
+  }
+  OCTET_ASSIGN_OR_RETURN(const auto credentials, make_credentials(options));
+  const auto channel = grpc::CreateCustomChannel(options.server, credentials, channel_arguments());
+  return std::unique_ptr<ServiceClient>(
+      new ServiceClient(std::make_unique<Impl>(options.server, channel, std::move(api_key))));
+}
+
+ServiceClient::ServiceClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ServiceClient::~ServiceClient() = default;
+
+const std::string& ServiceClient::server() const { return impl_->server; }
+
+RpcStatus ServiceClient::get_model_info(const std::string& model, ServedModelInfo& info) {
+  v1::GetModelInfoRequest request;
+  request.set_model(model);
+  v1::ModelInfo message;
+  const RpcStatus status = impl_->call(&v1::Generation::Stub::GetModelInfo, request, message);
+  if (status.ok()) info = from_message(message);
+  return status;
+}
+
+RpcStatus ServiceClient::tokenize(const PromptSource& source, std::vector<TokenId>& ids) {
+  v1::TokenizeResponse message;
+  const RpcStatus status = impl_->call(&v1::Generation::Stub::Tokenize, to_tokenize_message(source), message);
+  if (status.ok()) ids.assign(message.ids().begin(), message.ids().end());
+  return status;
+}
+
+RpcStatus ServiceClient::abort(const std::string& request_id) {
+  v1::AbortRequest request;
+  request.set_request_id(request_id);
+  v1::AbortResponse response;
+  return impl_->call(&v1::Generation::Stub::Abort, request, response);
+}
+
+Result<ServiceClient::StreamId> ServiceClient::generate(const GenerateCall& call, StreamCallbacks callbacks) {
+  return impl_->generate(call, std::move(callbacks));
+}
+
+void ServiceClient::cancel(StreamId id) { impl_->cancel(id); }
+bool ServiceClient::poll(std::chrono::milliseconds timeout) { return impl_->poll(timeout); }
+size_t ServiceClient::num_streams() const { return impl_->num_streams(); }
+
+std::string_view rpc_code_name(RpcCode code) {
+  static constexpr std::array<std::string_view, 17> kNames{
+      "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+      "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+      "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+      "DATA_LOSS", "UNAUTHENTICATED"};
+  return kNames.at(static_cast<size_t>(code));
+}
+
+}  // namespace octet
