@@ -72,9 +72,4 @@ int64_t LengthDistribution::draw(std::mt19937_64& random) const {
   return std::clamp<int64_t>(std::llround(std::min(length, 1e9)), 1, lognormal.most);
 }
 
-int64_t LengthDistribution::largest() const {
-  const auto* uniform = std::get_if<Uniform>(&shape_);
-  return uniform != nullptr ? uniform->most : std::get<Lognormal>(shape_).most;
-}
-
 }  // namespace octet

@@ -21,8 +21,6 @@ class LengthDistribution {
 
   // At least 1.
   int64_t draw(std::mt19937_64& random) const;
-  // The largest that draw() can give.
-  int64_t largest() const;
 
  private:
   struct Uniform {

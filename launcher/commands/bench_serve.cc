@@ -7,7 +7,6 @@
 #include "launcher/interrupt.h"
 #include "launcher/output.h"
 #include "launcher/text_input.h"
-#include "runtime/base/log.h"
 
 namespace octet {
 namespace {

@@ -127,7 +127,7 @@ class GenerateCommand final : public Command {
     const Status status = generator.generate(source, params, hooks, result);
     OCTET_RETURN_IF_ERROR(output_status);
     const Status ended = status.ok() ? check_interrupted() : status;
-    if (!ended.ok() && stream) OCTET_RETURN_IF_ERROR(print("\n"));
+    if (!ended.ok() && stream && result.num_tokens() > 0) OCTET_RETURN_IF_ERROR(print("\n"));
     OCTET_RETURN_IF_ERROR(ended);
     return report(result, stream);
   }

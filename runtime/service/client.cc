@@ -7,7 +7,9 @@
 
 #include "runtime/base/check.h"
 #include "runtime/model/text_file.h"
+#include "runtime/service/api_key.h"
 #include "runtime/service/client_messages.h"
+#include "runtime/service/grpc_log.h"
 #include "runtime/service/octet.grpc.pb.h"
 
 namespace octet {
@@ -16,24 +18,34 @@ namespace {
 constexpr std::chrono::seconds kUnaryDeadline{30};
 constexpr int64_t kMaxPemBytes = 1 << 20;
 
+// kind: what must be in the file, "CERTIFICATE" or "PRIVATE KEY".
+Result<std::string> read_pem(const std::string& path, const char* kind) {
+  OCTET_ASSIGN_OR_RETURN(std::string pem, read_text_file(path, kMaxPemBytes));
+  if (pem.find(std::string(kind) + "-----") != std::string::npos) return pem;
+  return invalid_input("{}: has no {} in PEM format", path, kind);
+}
+
 Result<std::shared_ptr<grpc::ChannelCredentials>> make_credentials(const ClientOptions& options) {
   if (options.tls_ca_file.empty()) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions tls;
-  OCTET_ASSIGN_OR_RETURN(tls.pem_root_certs, read_text_file(options.tls_ca_file, kMaxPemBytes));
+  OCTET_ASSIGN_OR_RETURN(tls.pem_root_certs, read_pem(options.tls_ca_file, "CERTIFICATE"));
   if (!options.tls_cert_file.empty()) {
-    OCTET_ASSIGN_OR_RETURN(tls.pem_cert_chain, read_text_file(options.tls_cert_file, kMaxPemBytes));
-    OCTET_ASSIGN_OR_RETURN(tls.pem_private_key, read_text_file(options.tls_key_file, kMaxPemBytes));
+    OCTET_ASSIGN_OR_RETURN(tls.pem_cert_chain, read_pem(options.tls_cert_file, "CERTIFICATE"));
+    OCTET_ASSIGN_OR_RETURN(tls.pem_private_key, read_pem(options.tls_key_file, "PRIVATE KEY"));
   }
   return grpc::SslCredentials(tls);
 }
 
-// Every client has a connection of its own, which comes back soon after the server does.
+// Every client has a connection of its own, which comes back soon after the server does. A server that vanished without
+// a word is noticed within half a minute.
 grpc::ChannelArguments channel_arguments() {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   arguments.SetMaxReceiveMessageSize(-1);
   return arguments;
 }
@@ -136,9 +148,10 @@ class ServiceClient::Impl {
 };
 
 Result<std::unique_ptr<ServiceClient>> ServiceClient::create(const ClientOptions& options) {
+  quiet_grpc();
   std::string api_key;
   if (!options.api_key_file.empty()) {
-    OCTET_ASSIGN_OR_RETURN(api_key, read_text_file(options.api_key_file, kMaxPemBytes));
+    OCTET_ASSIGN_OR_RETURN(api_key, read_api_key(options.api_key_file));
   }
   OCTET_ASSIGN_OR_RETURN(const auto credentials, make_credentials(options));
   const auto channel = grpc::CreateCustomChannel(options.server, credentials, channel_arguments());

@@ -19,11 +19,11 @@
 namespace octet {
 
 struct ClientOptions {
-  std::string server;         // HOST:PORT
-  std::string tls_ca_file;    // whom to trust, PEM; empty: a plain connection
-  std::string tls_cert_file;  // who we are, for a server that asks (mTLS), with tls_key_file
-  std::string tls_key_file;
-  std::string api_key_file;  // the bearer token; empty: none
+  std::string server = {};         // HOST:PORT
+  std::string tls_ca_file = {};    // whom to trust, PEM; empty: a plain connection
+  std::string tls_cert_file = {};  // who we are, for a server that asks (mTLS), with tls_key_file
+  std::string tls_key_file = {};
+  std::string api_key_file = {};  // the bearer token; empty: none
 };
 
 // The codes of gRPC, with its numbers.
@@ -50,8 +50,7 @@ enum class RpcCode {
 // How a call ended.
 struct RpcStatus {
   RpcCode code = RpcCode::kOk;
-  Status status;                                         // one line that begins with the server's address
-  std::optional<std::chrono::milliseconds> retry_delay;  // the server's advice
+  Status status;  // one line that begins with the server's address
 
   bool ok() const { return code == RpcCode::kOk; }
 };

@@ -77,16 +77,17 @@ Logprobs logprobs_of(const v1::Token& token) {
   return logprobs;
 }
 
-std::optional<std::chrono::milliseconds> retry_delay(const std::string& serialized) {
+// The server's advice in its details; empty if there is none.
+std::string advice_of(const std::string& serialized) {
   v1::StatusDetails details;
-  if (!details.ParseFromString(serialized)) return std::nullopt;
+  if (!details.ParseFromString(serialized)) return "";
   for (const google::protobuf::Any& detail : details.details()) {
     v1::RetryInfo retry;
     if (!detail.type_url().ends_with("google.rpc.RetryInfo") || !retry.ParseFromString(detail.value())) continue;
-    return std::chrono::seconds(retry.retry_delay().seconds()) +
-           std::chrono::milliseconds(retry.retry_delay().nanos() / 1'000'000);
+    return fmt::format(" (worth another try in {:g} s)",
+                       static_cast<double>(retry.retry_delay().seconds()) + 1e-9 * retry.retry_delay().nanos());
   }
-  return std::nullopt;
+  return "";
 }
 
 // Codes that say that the request, or how we call, is wrong: exit code 2.
@@ -173,9 +174,9 @@ RpcStatus from_grpc(const grpc::Status& status, const std::string& server) {
   end.code = static_cast<RpcCode>(status.error_code());
   std::string message = status.error_message().substr(0, status.error_message().find('\n'));
   if (message.empty()) message = rpc_code_name(end.code);
+  message += advice_of(status.error_details());
   end.status = {is_our_fault(status.error_code()) ? StatusCode::kInvalidInput : StatusCode::kFailed,
                 server + ": " + message};
-  end.retry_delay = retry_delay(status.error_details());
   return end;
 }
 

@@ -1,7 +1,5 @@
 #include "runtime/service/listener.h"
 
-#include <google/protobuf/stubs/logging.h>
-#include <grpc/support/log.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/support/server_interceptor.h>
@@ -11,10 +9,9 @@
 
 #include <cerrno>
 #include <cstring>
-#include <mutex>
 
-#include "runtime/base/log.h"
 #include "runtime/model/text_file.h"
+#include "runtime/service/grpc_log.h"
 #include "runtime/service/octet.grpc.pb.h"
 #include "runtime/service/rpc_status.h"
 
@@ -25,9 +22,6 @@ constexpr int64_t kMaxPemBytes = 1 << 20;
 constexpr int kKeepaliveMs = 20'000;  // between two looks whether a silent client is still there
 constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kShortestClientPingMs = 5'000;
-
-// What gRPC itself logs is for debugging: errors are told by our own lines.
-void log_of_grpc(gpr_log_func_args* args) { log_debug("gRPC: {}", args->message); }
 
 // A message that cannot be parsed reaches no handler; gRPC's callback API then says that the method is not implemented.
 class MalformedMessages final : public grpc::experimental::Interceptor {
@@ -104,12 +98,8 @@ void set_up(const ServerOptions& options, grpc::ServerBuilder& builder) {
 }  // namespace
 
 Result<Listener> listen(const ServerOptions& options, std::span<grpc::Service* const> services) {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    gpr_set_log_function(log_of_grpc);
-    google::protobuf::SetLogHandler(nullptr);  // what clients send wrong is told to them
-    grpc::EnableDefaultHealthCheckService(true);
-  });
+  quiet_grpc();  // what clients send wrong is told to them
+  grpc::EnableDefaultHealthCheckService(true);
   OCTET_ASSIGN_OR_RETURN(const auto credentials, make_credentials(options));
   grpc::ServerBuilder builder;
   set_up(options, builder);

@@ -63,7 +63,7 @@ TEST(ServeLoad, SeedsDecideEverything) {
     EXPECT_EQ(a[i].prompt, b[i].prompt);
     EXPECT_EQ(a[i].arrival, b[i].arrival);
     EXPECT_NE(a[i].prompt, c[i].prompt);
-    if (i > 0) EXPECT_NE(a[i].prompt, a[i - 1].prompt);
+    EXPECT_NE(a[i].prompt, a[(i + 1) % a.size()].prompt);
   }
 }
 
@@ -107,7 +107,7 @@ TEST(ServeReport, FiguresAreTheirDefinitions) {
   ServeRun run{.rate = 2, .concurrency = 0, .seconds = 10, .records = {}};
   run.records.push_back({"", 8, 0, 5, 1.0, 1.5, 2.5, {0.1, 0.2, 0.3, 0.4}, {}});
   run.records.push_back({"", 8, 4, 1, 2.0, 5.0, 5.0, {}, {}});
-  run.records.push_back({"", 8, 0, 0, 3.0, 0, 0, {}, {RpcCode::kResourceExhausted, failed("full"), {}}});
+  run.records.push_back({"", 8, 0, 0, 3.0, 0, 0, {}, {RpcCode::kResourceExhausted, failed("full")}});
   const auto json = serve_json({run}, {.time_to_first_token = 1, .time_per_output_token = 0.3})[0];
   EXPECT_EQ(json["answered"], 2);
   EXPECT_EQ(json["refused"], 1);
