@@ -1,9 +1,26 @@
-# How CUDA code is built: for A100 and newer, with the shared runtime, so that tests can put another in its place.
-find_package(CUDAToolkit 12 REQUIRED)
+# How CUDA code is built: for A100 and newer, with the shared runtime, so that tests can put another in its place. Sets
+# OCTET_USES_CUDA.
+set(OCTET_USES_CUDA OFF)
+if(OCTET_CUDA STREQUAL "AUTO")
+  find_package(CUDAToolkit 12 QUIET)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  if(CUDAToolkit_NVCC_EXECUTABLE AND NCCL_INCLUDE_DIR)
+    set(OCTET_USES_CUDA ON)
+  endif()
+elseif(OCTET_CUDA)
+  find_package(CUDAToolkit 12 REQUIRED)
+  set(OCTET_USES_CUDA ON)
+endif()
+message(STATUS "CUDA backend: ${OCTET_USES_CUDA}")
+if(NOT OCTET_USES_CUDA)
+  return()
+endif()
+
 if(NOT CMAKE_CUDA_COMPILER)
   set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
 endif()
-set(CMAKE_CUDA_ARCHITECTURES 80 CACHE STRING "Compute capabilities to build for")
+# Machine code of each, and PTX of 8.0 for what comes.
+set(CMAKE_CUDA_ARCHITECTURES "80;86-real;89-real;90-real" CACHE STRING "Compute capabilities to build for")
 set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
 set(CMAKE_CUDA_EXTENSIONS OFF)
 enable_language(CUDA)

@@ -5,7 +5,7 @@ target_include_directories(octet_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BIN
 # Contracted multiply-adds would make an element's bits depend on the compiler; kernels ask for them by name.
 target_compile_options(octet_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Werror -Wshadow -Wconversion -Wno-sign-conversion -ffp-contract=off>
-  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wshadow,-Werror --Werror=all-warnings -lineinfo>)
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wshadow,-Werror --Werror=all-warnings --extended-lambda -lineinfo>)
 set(CMAKE_CXX_FLAGS_SANITIZED "-O1 -g1")  # build type of the sanitizer presets: quick to build, lines in reports
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # at -O1 GCC 12 sees overflows in its own std::string that are none
   target_compile_options(octet_flags INTERFACE

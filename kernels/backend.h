@@ -15,6 +15,8 @@
 #include "kernels/kv_cache.h"
 #include "kernels/weight.h"
 #include "runtime/base/device.h"
+#include "runtime/base/host_memory.h"
+#include "runtime/base/status.h"
 #include "runtime/base/tensor.h"
 
 namespace octet {
@@ -63,10 +65,25 @@ class CapturedStep {
   virtual void replay(Stream& stream) = 0;
 };
 
+// What a model asks of a backend.
+struct ModelNeeds {
+  DType weights = DType::kF32;  // of all matrices; kF32 where they differ
+  DType kv = DType::kF32;
+  int64_t head_dim = 0;
+  int64_t heads_per_kv_head = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
+
+  // kInvalidInput says what this backend cannot run, and which flag helps.
+  virtual Status check_model(const ModelNeeds&) const { return ok_status(); }
+  // The type of KV pages where nobody asks for one.
+  virtual DType default_kv_dtype() const { return DType::kF32; }
+  // Bytes that allocate can still give; 0 where the system does not say.
+  virtual int64_t available_memory() const { return available_host_memory(); }
 
   // Memory, weights and transfers -------------------------------------------------------------------------------------
 

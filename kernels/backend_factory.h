@@ -10,9 +10,10 @@
 namespace octet {
 
 struct BackendOptions {
-  std::string device;   // "reference", "cpu"; empty: the best this machine has
+  std::string device;   // "cuda", "cpu", "reference"; empty: the best this machine has
   int num_threads = 0;  // threads of the cpu backend; 0: as many as the affinity mask allows
   std::string isa;      // instruction set of the cpu backend: "avx2", "avx512"; empty: the best this machine has
+  int gpu = 0;          // index of the GPU of the cuda backend
 };
 
 // The names that BackendOptions::device may take in this build.

@@ -59,17 +59,19 @@ void declare_model_flags(CLI::App& app, ModelFlags& flags) {
       ->type_name("N");
   group(app.add_option("--isa", flags.isa, "instruction set of the cpu device: avx2, avx512 (default: the best here)"))
       ->type_name("NAME");
-  group(app.add_option("--kv-dtype", flags.kv_dtype,
-                       "how keys and values are kept: fp32, bf16 (half the memory), int8 (a quarter)"))
+  group(
+      app.add_option("--kv-dtype", flags.kv_dtype,
+                     "how keys and values are kept: fp32, bf16 (half the memory), int8 (a quarter) (default: fp32; on "
+                     "cuda bf16)"))
       ->check(CLI::IsMember({"fp32", "bf16", "int8"}))
-      ->capture_default_str();
+      ->type_name("NAME");
   group(app.add_option("--weights", flags.weights, "keep weights as the file has them, or convert: file, bf16, f16"))
       ->check(CLI::IsMember({"file", "bf16", "f16"}))
       ->capture_default_str();
   group(app.add_option(
             "--kv-cache", flags.kv_cache,
             "memory for keys and values, e.g. 512M or 8G (default: max-batch contexts, at most a quarter of the "
-            "free memory)"))
+            "host's free memory, or what the GPU has left)"))
       ->transform(CLI::AsSizeValue(false))
       ->type_name("SIZE");
   group(app.add_option("--prefill-chunk", flags.prefill_chunk, "most tokens of one step; never changes a result"))

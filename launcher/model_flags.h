@@ -14,8 +14,8 @@ struct ModelFlags {
   int threads = 0;
   std::string isa;
   std::string weights = "file";
-  std::string kv_dtype = "fp32";
-  uint64_t kv_cache = 0;  // bytes; 0: enough for max_batch contexts, at most a quarter of the free memory
+  std::string kv_dtype;   // empty: the device's default
+  uint64_t kv_cache = 0;  // bytes; 0: enough for max_batch contexts, as far as memory goes
   int64_t prefill_chunk = 512;
   std::string prefix_cache = "on";
   int64_t max_batch = 32;

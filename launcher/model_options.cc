@@ -11,7 +11,8 @@ std::filesystem::path model_path(const ModelFlags& flags) {
   return flags.model.empty() ? default_model() : std::filesystem::path(flags.model);
 }
 
-DType kv_dtype(const ModelFlags& flags) {
+std::optional<DType> kv_dtype(const ModelFlags& flags) {
+  if (flags.kv_dtype.empty()) return std::nullopt;
   if (flags.kv_dtype == "bf16") return DType::kBF16;
   return flags.kv_dtype == "int8" ? DType::kI8 : DType::kF32;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,8 @@ namespace octet {
 
 // The directory that the flags name, or the default model's.
 std::filesystem::path model_path(const ModelFlags& flags);
-// --kv-dtype
-DType kv_dtype(const ModelFlags& flags);
+// --kv-dtype; unset: the device's default
+std::optional<DType> kv_dtype(const ModelFlags& flags);
 // --exchange
 ExchangePolicy exchange_policy(const ModelFlags& flags);
 DType exchange_dtype(const ModelFlags& flags);

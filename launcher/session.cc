@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 
 #include "comm/agreement.h"
 #include "comm/comm_factory.h"
@@ -12,6 +11,7 @@
 #include "launcher/explain.h"
 #include "launcher/fingerprint.h"
 #include "launcher/interrupt.h"
+#include "launcher/kv_budget.h"
 #include "launcher/model_options.h"
 #include "launcher/output.h"
 #include "runtime/base/check.h"
@@ -22,18 +22,6 @@
 namespace octet {
 namespace {
 
-// Memory that can be had without swapping, in bytes; 0 when the system does not say.
-int64_t available_memory() {
-  std::ifstream meminfo("/proc/meminfo");
-  for (std::string key, unit; meminfo >> key;) {
-    int64_t kilobytes = 0;
-    meminfo >> kilobytes;
-    if (key == "MemAvailable:") return kilobytes * 1024;
-    std::getline(meminfo, unit);
-  }
-  return 0;
-}
-
 int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
 // The longest sequence to make room for.
@@ -42,20 +30,6 @@ Result<int64_t> choose_context(const ModelFlags& flags, const ModelConfig& confi
     return invalid_input("--max-context {}: the checkpoint's context is {}", flags.max_context, config.max_positions);
   }
   return flags.max_context > 0 ? flags.max_context : config.max_positions;
-}
-
-// Pages of the KV cache: as --kv-cache says, else max_batch contexts within a quarter of the free memory.
-Result<int64_t> choose_pages(const ModelFlags& flags, int64_t context, int64_t page_bytes) {
-  if (flags.kv_cache > 0) {
-    const int64_t pages = static_cast<int64_t>(flags.kv_cache) / page_bytes;
-    if (pages == 0) {
-      return invalid_input("--kv-cache {}: one page of {} tokens takes {}", flags.kv_cache, kPageTokens, page_bytes);
-    }
-    return pages;
-  }
-  const int64_t wanted = flags.max_batch * pages_of(context);
-  const int64_t affordable = available_memory() / 4 / page_bytes;
-  return std::clamp(affordable, int64_t{1}, wanted);
 }
 
 std::optional<DType> kept_dtype(const std::string& weights) {
@@ -104,20 +78,36 @@ Status Session::open_model(const SessionNeeds& needs) {
   checkpoint_ = std::move(checkpoint);
   OCTET_ASSIGN_OR_RETURN(config_.max_positions, choose_context(flags_, config_));
   const int threads = flags_.threads > 0 ? flags_.threads : std::max(1, num_available_cpus() / world_->local_size());
-  OCTET_ASSIGN_OR_RETURN(backend_, make_backend({flags_.device, threads, flags_.isa}));
+  OCTET_ASSIGN_OR_RETURN(backend_, make_backend({flags_.device, threads, flags_.isa, world_->local_rank()}));
   const LayoutRequest layout{world_->size(), flags_.tp, flags_.dp, flags_.ep, flags_.etp};
   OCTET_ASSIGN_OR_RETURN(topology_, make_topology(layout, {config_.num_kv_heads, config_.num_experts}));
 
   options_.max_rows = std::max(flags_.prefill_chunk, flags_.max_batch);
   options_.max_logit_rows = needs.all_logits ? options_.max_rows : flags_.max_batch;
-  options_.kv_dtype = kv_dtype(flags_);
+  options_.kv_dtype = kv_dtype(flags_).value_or(backend_->default_kv_dtype());
   options_.max_context = config_.max_positions;
   options_.load.dtype = kept_dtype(flags_.weights);
   options_.exchange = exchange_policy(flags_);
   options_.exchange_dtype = exchange_dtype(flags_);
   OCTET_ASSIGN_OR_RETURN(options_.experts_of_place, place_experts(flags_, config_.num_experts, topology_.ep));
-  OCTET_ASSIGN_OR_RETURN(options_.num_pages, choose_pages(flags_, config_.max_positions, page_bytes()));
+  OCTET_RETURN_IF_ERROR(
+      backend_->check_model({options_.load.dtype.value_or(common_matrix_dtype(*checkpoint_)), options_.kv_dtype,
+                             config_.head_dim, config_.num_heads / config_.num_kv_heads}));
+  OCTET_ASSIGN_OR_RETURN(options_.num_pages, choose_pages(kv_budget()));
   return ok_status();
+}
+
+KvBudget Session::kv_budget() const {
+  const ShardPlan shard = make_shard_plan(topology_, world_->rank(), config_.num_kv_heads, config_.vocab_size,
+                                          config_.intermediate_size, options_.experts_of_place);
+  return {.available = backend_->available_memory(),
+          .is_devices_own = backend_->memory_kind() == MemoryKind::kCuda,
+          .weight_bytes = shard_bytes(*checkpoint_, shard, options_.load.dtype),
+          .activation_bytes = activation_bytes(config_, options_),
+          .page_bytes = page_bytes(),
+          .wanted_pages = flags_.max_batch * pages_of(config_.max_positions),
+          .requested_kv_bytes = static_cast<int64_t>(flags_.kv_cache),
+          .num_ranks = world_->size()};
 }
 
 // What the ranks of a job must have alike, and the watch over them.
@@ -126,7 +116,8 @@ Status Session::plan_ranks(const SessionNeeds& needs) {
   OCTET_RETURN_IF_ERROR(agree(*world_, hashes.status()));
   OCTET_RETURN_IF_ERROR(check_same(*world_, *hashes));
   // Ranks of one host share its free memory; the poorest decides how many pages all have.
-  const int64_t share = flags_.kv_cache > 0 ? options_.num_pages : options_.num_pages / world_->local_size();
+  const bool shares = flags_.kv_cache == 0 && backend_->memory_kind() == MemoryKind::kHost;
+  const int64_t share = shares ? options_.num_pages / world_->local_size() : options_.num_pages;
   for (const auto& bytes : world_->host().all_gather(std::as_bytes(std::span(&share, 1)))) {
     int64_t pages = 0;
     std::memcpy(&pages, bytes.data(), sizeof(pages));

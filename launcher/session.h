@@ -9,6 +9,7 @@
 #include "comm/comm_world.h"
 #include "comm/watchdog.h"
 #include "kernels/backend.h"
+#include "launcher/kv_budget.h"
 #include "launcher/model_flags.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/engine.h"
@@ -73,6 +74,7 @@ class Session {
   Session() = default;
   Status open_model(const SessionNeeds& needs);
   Status plan_ranks(const SessionNeeds& needs);
+  KvBudget kv_budget() const;
   Status load_shard();
   int64_t page_bytes() const;  // of one page of the KV cache
 

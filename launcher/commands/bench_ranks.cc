@@ -108,7 +108,7 @@ class ExchangeCommand final : public Command {
   Status run() override {
     OCTET_ASSIGN_OR_RETURN(const auto world, make_comm_world());
     const int threads = threads_ > 0 ? threads_ : std::max(1, num_available_cpus() / world->local_size());
-    OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({"", threads, ""}));
+    OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({"cpu", threads, ""}));
     return run_exchange_bench(*world, *backend, options_);
   }
 

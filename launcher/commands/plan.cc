@@ -62,7 +62,7 @@ class PlanCommand final : public Command {
                            RowLayoutChooser::create(exchange_policy(f), plan.topology, c.num_experts,
                                                     c.experts_per_token, c.hidden_size, dtype_size(exchange_dtype(f))));
     plan.ranks = plan_ranks(c, plan.has_weights ? &*model.checkpoint : nullptr, plan.topology, plan.experts_of_place,
-                            kv_dtype(f));
+                            kv_dtype(f).value_or(f.device == "cuda" ? DType::kBF16 : DType::kF32));
     plan.traffic = plan_traffic(c, plan.topology, chooser, exchange_dtype(f), f.prefill_chunk);
     if (cluster.device_memory > 0) plan.memory = memory_of(cluster, plan);
     const std::vector<std::string> hosts = hosts_of_ranks(cluster);

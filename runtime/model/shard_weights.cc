@@ -134,21 +134,34 @@ int64_t shard_parameters(const ModelConfig& config, const ShardPlan& plan) {
          (config.vocab_size + plan.vocabulary.size()) * config.hidden_size;
 }
 
-int64_t shard_file_bytes(const Checkpoint& checkpoint, const ShardPlan& plan) {
+int64_t shard_bytes(const Checkpoint& checkpoint, const ShardPlan& plan, std::optional<DType> dtype) {
+  const auto bytes_of = [dtype](const MatrixSource& m) {
+    return m.num_rows * m.num_columns * dtype_size(dtype.value_or(m.dtype));
+  };
   const ModelConfig& config = checkpoint.config();
   const MatrixSource lm_head = checkpoint.output().slice_rows(plan.vocabulary.begin, plan.vocabulary.size());
-  int64_t bytes = matrix_bytes(checkpoint.embedding()) + matrix_bytes(checkpoint.final_norm()) + matrix_bytes(lm_head);
+  int64_t bytes = bytes_of(checkpoint.embedding()) + bytes_of(checkpoint.final_norm()) + bytes_of(lm_head);
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     const AttentionSources a = cut_attention(checkpoint.attention(layer), config, plan);
-    for (const MatrixSource& m : {a.norm, a.q, a.k, a.v, a.o}) bytes += matrix_bytes(m);
+    for (const MatrixSource& m : {a.norm, a.q, a.k, a.v, a.o}) bytes += bytes_of(m);
     const MoeTensors moe = checkpoint.moe(layer);
-    bytes += matrix_bytes(moe.norm) + matrix_bytes(moe.gate);
+    bytes += bytes_of(moe.norm) + bytes_of(moe.gate);
     for (const int32_t e : plan.experts) {
       const ExpertTensors expert = cut_expert(moe.experts[static_cast<size_t>(e)], plan.ffn);
-      for (const MatrixSource& m : {expert.w1, expert.w2, expert.w3}) bytes += matrix_bytes(m);
+      for (const MatrixSource& m : {expert.w1, expert.w2, expert.w3}) bytes += bytes_of(m);
     }
   }
   return bytes;
+}
+
+DType common_matrix_dtype(const Checkpoint& checkpoint) {
+  std::optional<DType> common;
+  for (const TensorListing& tensor : checkpoint.tensors()) {
+    if (tensor.shape.size() < 2) continue;
+    if (common && *common != tensor.dtype) return DType::kF32;
+    common = tensor.dtype;
+  }
+  return common.value_or(DType::kF32);
 }
 
 ShardWeights load_shard_weights(const Checkpoint& checkpoint, const ShardPlan& plan, Backend& backend,

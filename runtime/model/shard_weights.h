@@ -44,8 +44,10 @@ struct LoadOptions {
 // Parameters of the model that a rank holds.
 int64_t shard_parameters(const ModelConfig& config, const ShardPlan& plan);
 
-// Bytes of the checkpoint that load_shard_weights will read.
-int64_t shard_file_bytes(const Checkpoint& checkpoint, const ShardPlan& plan);
+// Bytes of the matrices that load_shard_weights will load: as the files hold them, or kept as `dtype`.
+int64_t shard_bytes(const Checkpoint& checkpoint, const ShardPlan& plan, std::optional<DType> dtype = std::nullopt);
+// The type of all matrices in the checkpoint; kF32 where they differ.
+DType common_matrix_dtype(const Checkpoint& checkpoint);
 
 // Reads exactly the byte ranges of the checkpoint that `plan` owns, one matrix at a time, and drops each mapped range
 // once it is prepared. An interrupted or failing disk read ends the process (SIGBUS), as with any mapped file.

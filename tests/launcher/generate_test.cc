@@ -196,6 +196,12 @@ TEST(Generate, WrongValuesAreRefusedByName) {
   expect_refused({"generate", "x", "--file", folder / "ids.json"}, {"--file"});
 }
 
+TEST(Generate, CudaIsRefusedWhereThisBuildOrThisMachineLacksIt) {
+  setenv("CUDA_VISIBLE_DEVICES", "", 1);  // no GPU, even where there is one
+  expect_refused({"generate", "In the beginning", "--device", "cuda"}, {"--device cuda"});
+  unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
 TEST(Generate, AnInterruptEndsItWithWhatWasWritten) {
   RunningOctet octet({"generate", "The LORD is my shepherd", "--temperature", "0", "--max-tokens", "30000"});
   octet.read_until("my son, my son");

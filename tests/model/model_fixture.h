@@ -36,16 +36,23 @@ inline std::string device_name(const BackendOptions& options) {
   return options.device + (options.isa.empty() ? "" : "_" + options.isa);
 }
 
+inline std::unique_ptr<Backend> backend_of(const BackendOptions& options) {
+  auto backend = make_backend(options);
+  OCTET_CHECK(backend.ok(), "{}", backend.status().message());
+  return *std::move(backend);
+}
+
 class ModelOnOneRank {
  public:
   // max_tokens: the longest sequence it has KV pages for.
   ModelOnOneRank(const std::filesystem::path& path, const BackendOptions& backend_options, int64_t max_tokens,
-                 MixtralOptions options = {}) {
+                 MixtralOptions options = {})
+      : ModelOnOneRank(path, backend_of(backend_options), max_tokens, std::move(options)) {}
+  ModelOnOneRank(const std::filesystem::path& path, std::unique_ptr<Backend> backend, int64_t max_tokens,
+                 MixtralOptions options = {})
+      : backend_(std::move(backend)) {
     auto checkpoint = Checkpoint::open(path);
     OCTET_CHECK(checkpoint.ok(), "{}", checkpoint.status().message());
-    auto backend = make_backend(backend_options);
-    OCTET_CHECK(backend.ok(), "{}", backend.status().message());
-    backend_ = *std::move(backend);
     options.num_pages = (max_tokens + kPageTokens - 1) / kPageTokens;
     auto model = Mixtral::create(*checkpoint, Topology{}, *backend_, comms_, options);
     OCTET_CHECK(model.ok(), "{}", model.status().message());

@@ -1,0 +1,156 @@
+// Weights and products of the CUDA backend.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_check.h"
+#include "kernels/cuda/cuda_element.h"
+#include "kernels/cuda/products.h"
+
+namespace octet {
+namespace {
+
+int64_t stride_of(int64_t num_inputs) {
+  return (num_inputs + cuda::kStrideUnit - 1) / cuda::kStrideUnit * cuda::kStrideUnit;
+}
+
+// Where row `row` of the prepared matrix comes from.
+struct SourceRow {
+  const MatrixSource* part;
+  int64_t row;
+};
+
+SourceRow source_of(const WeightSpec& spec, int64_t row) {
+  if (spec.gated) return {&spec.parts[static_cast<size_t>(row % 2)], row / 2};
+  for (const MatrixSource& part : spec.parts) {
+    if (row < part.num_rows) return {&part, row};
+    row -= part.num_rows;
+  }
+  OCTET_CHECK(false, "no row {}", row);
+  return {};
+}
+
+// One row in the weight's type, padded with zeros. `widened` is scratch of num_columns floats.
+void write_row(const SourceRow& source, DType dtype, int64_t stride, std::vector<float>& widened, std::byte* out) {
+  const MatrixSource& part = *source.part;
+  const size_t bytes = static_cast<size_t>(part.num_columns * dtype_size(dtype));
+  if (part.dtype == dtype) {
+    std::memcpy(out, part.row(source.row), bytes);
+  } else {
+    read_as_f32(part.row(source.row), part.dtype, part.num_columns, widened.data());
+    write_from_f32(widened.data(), part.num_columns, dtype, out);
+  }
+  std::memset(out + bytes, 0, static_cast<size_t>(stride * dtype_size(dtype)) - bytes);
+}
+
+cudaDataType_t blas_type(DType dtype) { return dtype == DType::kBF16 ? CUDA_R_16BF : CUDA_R_16F; }
+
+// Up to so many assignments an expert the weights are streamed: an instruction's columns.
+constexpr int64_t kStreamRows = 8;
+
+void run_grouped(cuda::GroupedArgs& args, const void* narrowed, cudaStream_t stream) {
+  if (narrowed == nullptr) {
+    cuda::grouped_stream(args, stream);
+  } else {
+    args.x = narrowed;
+    cuda::grouped_tiles(args, stream);
+  }
+}
+
+cuda::GroupedArgs grouped_args(TensorView x, const Weight& weight, TensorView y) {
+  cuda::GroupedArgs args{};
+  args.x = x.data;
+  args.y = y.as<float>();
+  args.element = cuda_element(weight.dtype);
+  args.num_rows = static_cast<int>(x.rows());
+  args.max_assignments = static_cast<int>(y.rows());
+  args.num_inputs = static_cast<int>(weight.num_inputs);
+  args.num_outputs = static_cast<int>(weight.num_outputs);
+  args.stride = static_cast<int>(stride_of(weight.num_inputs));
+  args.gated = weight.gated;
+  return args;
+}
+
+}  // namespace
+
+Weight CudaBackend::prepare(const WeightSpec& spec) {
+  OCTET_CHECK(dtype_size(spec.dtype) == 2, "weights in {}", dtype_name(spec.dtype));
+  Weight weight{spec.dtype, spec.gated, spec.num_inputs(), spec.num_outputs(), spec.partial_bounds, {}};
+  const int64_t num_rows = weight.num_outputs * (spec.gated ? 2 : 1);
+  const int64_t stride = stride_of(weight.num_inputs);
+  const size_t row_bytes = static_cast<size_t>(stride * dtype_size(spec.dtype));
+  weight.storage = allocate(static_cast<size_t>(num_rows) * row_bytes);
+  const auto rows_at_once = static_cast<int64_t>(CudaStream::kPinnedPiece / std::max<size_t>(row_bytes, 1));
+  OCTET_CHECK(rows_at_once > 0, "rows of {} bytes", row_bytes);
+  std::vector<float> widened(static_cast<size_t>(weight.num_inputs));
+  for (int64_t begin = 0; begin < num_rows; begin += rows_at_once) {
+    const int64_t count = std::min(rows_at_once, num_rows - begin);
+    const size_t bytes = static_cast<size_t>(count) * row_bytes;
+    std::byte* pinned = loader_.reserve_pinned(bytes);
+    for (int64_t r = 0; r < count; ++r) {
+      write_row(source_of(spec, begin + r), spec.dtype, stride, widened, pinned + static_cast<size_t>(r) * row_bytes);
+    }
+    loader_.upload_pinned(pinned, weight.storage.data() + static_cast<size_t>(begin) * row_bytes, bytes);
+  }
+  loader_.synchronize();
+  return weight;
+}
+
+const void* CudaBackend::narrow(TensorView x, const Weight& weight, CudaStream& stream) const {
+  const int64_t stride = stride_of(weight.num_inputs);
+  void* rows =
+      stream.scratch(CudaStream::Scratch::kRows, static_cast<size_t>(x.rows() * stride * dtype_size(weight.dtype)));
+  cuda::narrow_rows({x.as<float>(), rows, cuda_element(weight.dtype), static_cast<int>(x.rows()),
+                     static_cast<int>(weight.num_inputs), static_cast<int>(stride)},
+                    stream.get());
+  return rows;
+}
+
+void CudaBackend::gemm(TensorView x, const Weight& weight, TensorView y, Stream& stream) {
+  CudaStream& on = use(stream);
+  if (x.rows() == 0 || weight.num_outputs == 0) return;
+  const int stride = static_cast<int>(stride_of(weight.num_inputs));
+  const int num_rows = static_cast<int>(x.rows());
+  if (weight.gated) {
+    cuda::GroupedArgs args = grouped_args(x, weight, y);
+    args.num_experts = 1;
+    args.weights[0] = weight.storage.data();
+    run_grouped(args, num_rows <= kStreamRows ? nullptr : narrow(x, weight, on), on.get());
+    return;
+  }
+  if (weight.num_outputs <= cuda::kMaxThinOutputs) {
+    cuda::thin_product({weight.storage.data(), x.as<float>(), y.as<float>(), cuda_element(weight.dtype), num_rows,
+                        static_cast<int>(weight.num_inputs), static_cast<int>(weight.num_outputs), stride},
+                       on.get());
+    return;
+  }
+  // cuBLAS counts by columns: it sees the transposes of all three matrices.
+  const void* rows = narrow(x, weight, on);
+  const float one = 1;
+  const float zero = 0;
+  const cudaDataType_t type = blas_type(weight.dtype);
+  OCTET_CUBLAS_CHECK(cublasGemmEx(on.blas(), CUBLAS_OP_T, CUBLAS_OP_N, static_cast<int>(weight.num_outputs), num_rows,
+                                  stride, &one, weight.storage.data(), type, stride, rows, type, stride, &zero,
+                                  y.as<float>(), CUDA_R_32F, static_cast<int>(weight.num_outputs), CUBLAS_COMPUTE_32F,
+                                  CUBLAS_GEMM_DEFAULT));
+}
+
+void CudaBackend::grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets,
+                               std::span<const Weight> experts, TensorView y, Stream& stream) {
+  CudaStream& on = use(stream);
+  if (experts.empty() || y.rows() == 0 || x.rows() == 0) return;
+  cuda::GroupedArgs args = grouped_args(x, experts.front(), y);
+  const bool streams = y.rows() <= kStreamRows * std::ssize(experts);
+  const void* narrowed = streams ? nullptr : narrow(x, experts.front(), on);
+  args.assignment_row = assignment_row.data == nullptr ? nullptr : assignment_row.as<int32_t>();
+  for (size_t first = 0; first < experts.size(); first += cuda::kMaxExperts) {
+    const auto some = experts.subspan(first, std::min<size_t>(cuda::kMaxExperts, experts.size() - first));
+    for (size_t e = 0; e < some.size(); ++e) args.weights[e] = some[e].storage.data();
+    args.num_experts = static_cast<int>(some.size());
+    args.offsets = offsets.as<int32_t>() + first;
+    run_grouped(args, narrowed, on.get());
+  }
+}
+
+}  // namespace octet

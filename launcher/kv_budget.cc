@@ -1,0 +1,69 @@
+#include "launcher/kv_budget.h"
+
+#include <algorithm>
+
+#include "launcher/output.h"
+
+namespace octet {
+namespace {
+
+std::string text(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
+
+// What is left for pages; a twentieth stays free for libraries and fragmentation.
+int64_t room_for_pages(const KvBudget& budget) {
+  return budget.available - budget.available / 20 - budget.weight_bytes - budget.activation_bytes;
+}
+
+// Ranks among which the weights would fit, as far as they can be told from one rank's share.
+int ranks_that_fit(const KvBudget& budget) {
+  int num_ranks = budget.num_ranks;
+  KvBudget smaller = budget;
+  while (num_ranks < 1024 && room_for_pages(smaller) < budget.page_bytes) {
+    num_ranks *= 2;
+    smaller.weight_bytes = budget.weight_bytes * budget.num_ranks / num_ranks;
+  }
+  return num_ranks;
+}
+
+Status does_not_fit(const KvBudget& budget, int64_t kv_bytes) {
+  const int64_t room = room_for_pages(budget);
+  const std::string numbers = fmt::format(
+      "a rank of this model needs {} (weights {}, working memory {}, KV cache {}) and its device has {} free",
+      text(budget.weight_bytes + budget.activation_bytes + kv_bytes), text(budget.weight_bytes),
+      text(budget.activation_bytes), text(kv_bytes), text(budget.available));
+  if (room >= budget.page_bytes) return invalid_input("{}: --kv-cache {}M would fit", numbers, room >> 20);
+  return invalid_input("{}: about {} ranks would fit it, each with a device", numbers, ranks_that_fit(budget));
+}
+
+}  // namespace
+
+int64_t activation_bytes(const ModelConfig& config, const MixtralOptions& options) {
+  const int64_t attention_width = (2 * config.num_heads + 2 * config.num_kv_heads) * config.head_dim;
+  // Of a row: residual, norm, delta, selected and exchanged rows; queries, keys, values and attention's output.
+  const int64_t row = 8 * config.hidden_size + attention_width + 2 * config.head_dim + 4 * config.num_experts;
+  // Of an assignment: what its expert's two products give. A 16-bit copy of either is kept beside it.
+  const int64_t assignment = config.intermediate_size + config.hidden_size;
+  const int64_t per_row = row + 2 * config.experts_per_token * assignment;
+  constexpr int64_t kLibraries = int64_t{64} << 20;
+  return 4 * (options.max_rows * per_row + options.max_logit_rows * config.vocab_size) + kLibraries;
+}
+
+Result<int64_t> choose_pages(const KvBudget& budget) {
+  if (budget.requested_kv_bytes > 0) {
+    const int64_t pages = budget.requested_kv_bytes / budget.page_bytes;
+    if (pages == 0) {
+      return invalid_input("--kv-cache {}: one page of {} tokens takes {}", budget.requested_kv_bytes, kPageTokens,
+                           budget.page_bytes);
+    }
+    if (budget.is_devices_own && pages * budget.page_bytes > room_for_pages(budget))
+      return does_not_fit(budget, pages * budget.page_bytes);
+    return pages;
+  }
+  if (!budget.is_devices_own)
+    return std::clamp(budget.available / 4 / budget.page_bytes, int64_t{1}, budget.wanted_pages);
+  const int64_t affordable = room_for_pages(budget) / budget.page_bytes;
+  if (affordable < 1) return does_not_fit(budget, budget.page_bytes);
+  return std::min(affordable, budget.wanted_pages);
+}
+
+}  // namespace octet

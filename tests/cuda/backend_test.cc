@@ -1,0 +1,54 @@
+// What the CUDA backend says before anything runs on it.
+#include <gmock/gmock.h>
+
+#include "kernels/backend_factory.h"
+#include "tests/cuda/cuda_fixture.h"
+
+namespace octet {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class CudaBackendTest : public CudaTest {};
+
+TEST_F(CudaBackendTest, IsTheDefaultWhereAGpuIs) {
+  EXPECT_THAT(std::string(make_backend({"", 1, ""}).value()->name()), StartsWith("cuda ("));
+  EXPECT_EQ(make_backend({"", 1, isas().front()}).value()->name(), "cpu");
+  EXPECT_THAT(make_backend({"cuda", 1, "avx2"}).status().message(), HasSubstr("--isa avx2"));
+}
+
+TEST_F(CudaBackendTest, AGpuThatIsNotThereIsRefused) {
+  const Status status = make_backend({"cuda", 0, "", 1000}).status();
+  EXPECT_EQ(status.code(), StatusCode::kInvalidInput);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("--device cuda"), HasSubstr("GPU 1000")));
+}
+
+TEST_F(CudaBackendTest, ModelsThatItCannotRunAreRefusedByWhatHelps) {
+  const ModelNeeds good{DType::kBF16, DType::kBF16, 128, 4};
+  EXPECT_TRUE(backend_->check_model(good).ok());
+  EXPECT_TRUE(backend_->check_model({DType::kF16, DType::kI8, 20, 1}).ok());
+  const auto message = [&](const ModelNeeds& needs) {
+    const Status status = backend_->check_model(needs);
+    EXPECT_EQ(status.code(), StatusCode::kInvalidInput);
+    return status.message();
+  };
+  EXPECT_THAT(message({DType::kF32, DType::kBF16, 128, 4}), HasSubstr("--weights bf16"));
+  EXPECT_THAT(message({DType::kBF16, DType::kF32, 128, 4}), HasSubstr("--kv-dtype bf16"));
+  EXPECT_THAT(message({DType::kBF16, DType::kBF16, 256, 4}), HasSubstr("256"));
+  EXPECT_THAT(message({DType::kBF16, DType::kBF16, 128, 96}), HasSubstr("96"));
+  EXPECT_EQ(backend_->default_kv_dtype(), DType::kBF16);
+}
+
+TEST_F(CudaBackendTest, AvailableMemoryIsWhatAllocationsLeave) {
+  constexpr size_t kBytes = size_t{64} << 20;
+  const int64_t before = backend_->available_memory();
+  Buffer buffer = backend_->allocate(kBytes);
+  EXPECT_LE(backend_->available_memory(), before - static_cast<int64_t>(kBytes));
+  buffer.reset();
+  EXPECT_EQ(backend_->available_memory(), before);
+}
+
+}  // namespace
+}  // namespace octet
