@@ -19,6 +19,45 @@ long capability() { return environment("SOFTGPU_COMPUTE_CAPABILITY", 80); }
 int multiprocessors() { return int(environment("SOFTGPU_SM_COUNT", 8)); }
 int shared_opt_in() { return capability() >= 90 ? 232448 : capability() == 80 ? 166912 : 101376; }
 
+// What depends on no setting. Others are zero.
+struct Attribute {
+  cudaDeviceAttr which;
+  int value;
+};
+constexpr Attribute kConstantAttributes[] = {
+    {cudaDevAttrMaxThreadsPerBlock, 1024},
+    {cudaDevAttrMaxBlockDimX, 1024},
+    {cudaDevAttrMaxBlockDimY, 1024},
+    {cudaDevAttrMaxBlockDimZ, 64},
+    {cudaDevAttrMaxGridDimX, 0x7fffffff},
+    {cudaDevAttrMaxGridDimY, 65535},
+    {cudaDevAttrMaxGridDimZ, 65535},
+    {cudaDevAttrMaxSharedMemoryPerBlock, 48 * 1024},
+    {cudaDevAttrReservedSharedMemoryPerBlock, 1024},
+    {cudaDevAttrTotalConstantMemory, 65536},
+    {cudaDevAttrWarpSize, int(kLanes)},
+    {cudaDevAttrMaxRegistersPerBlock, 65536},
+    {cudaDevAttrMaxRegistersPerMultiprocessor, 65536},
+    {cudaDevAttrClockRate, 1000000},
+    {cudaDevAttrMemoryClockRate, 1000000},
+    {cudaDevAttrGlobalMemoryBusWidth, 64},
+    {cudaDevAttrL2CacheSize, 4 << 20},
+    {cudaDevAttrMaxThreadsPerMultiProcessor, 2048},
+    {cudaDevAttrMaxBlocksPerMultiprocessor, 32},
+    {cudaDevAttrConcurrentKernels, 1},
+    {cudaDevAttrUnifiedAddressing, 1},
+    {cudaDevAttrCanMapHostMemory, 1},
+    {cudaDevAttrManagedMemory, 1},
+    {cudaDevAttrConcurrentManagedAccess, 1},
+    {cudaDevAttrCooperativeLaunch, 1},
+    {cudaDevAttrMemoryPoolsSupported, 1},
+    {cudaDevAttrHostRegisterSupported, 1},
+    {cudaDevAttrStreamPrioritiesSupported, 1},
+    {cudaDevAttrCanUseHostPointerForRegisteredMem, 1},
+    {cudaDevAttrComputePreemptionSupported, 1},
+    {cudaDevAttrAsyncEngineCount, 2},
+};
+
 struct ErrorInfo {
   cudaError_t code;
   const char *name, *text;
@@ -167,65 +206,14 @@ cudaError_t cudaProfilerStop() { return cudaSuccess; }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int index) {
   if (index < 0 || index >= Device::count()) return report(cudaErrorInvalidDevice);
   switch (attribute) {
-    case cudaDevAttrMaxThreadsPerBlock:
-      *value = 1024;
-      break;
-    case cudaDevAttrMaxBlockDimX:
-    case cudaDevAttrMaxBlockDimY:
-      *value = 1024;
-      break;
-    case cudaDevAttrMaxBlockDimZ:
-      *value = 64;
-      break;
-    case cudaDevAttrMaxGridDimX:
-      *value = 0x7fffffff;
-      break;
-    case cudaDevAttrMaxGridDimY:
-    case cudaDevAttrMaxGridDimZ:
-      *value = 65535;
-      break;
-    case cudaDevAttrMaxSharedMemoryPerBlock:
-      *value = 48 * 1024;
-      break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = shared_opt_in();
       break;
     case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
       *value = shared_opt_in() + 1024;
       break;
-    case cudaDevAttrReservedSharedMemoryPerBlock:
-      *value = 1024;
-      break;
-    case cudaDevAttrTotalConstantMemory:
-      *value = 65536;
-      break;
-    case cudaDevAttrWarpSize:
-      *value = int(kLanes);
-      break;
-    case cudaDevAttrMaxRegistersPerBlock:
-    case cudaDevAttrMaxRegistersPerMultiprocessor:
-      *value = 65536;
-      break;
-    case cudaDevAttrClockRate:
-      *value = 1000000;
-      break;
-    case cudaDevAttrMemoryClockRate:
-      *value = 1000000;
-      break;
-    case cudaDevAttrGlobalMemoryBusWidth:
-      *value = 64;
-      break;
-    case cudaDevAttrL2CacheSize:
-      *value = 4 << 20;
-      break;
     case cudaDevAttrMultiProcessorCount:
       *value = multiprocessors();
-      break;
-    case cudaDevAttrMaxThreadsPerMultiProcessor:
-      *value = 2048;
-      break;
-    case cudaDevAttrMaxBlocksPerMultiprocessor:
-      *value = 32;
       break;
     case cudaDevAttrComputeCapabilityMajor:
       *value = int(capability() / 10);
@@ -233,28 +221,13 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int ind
     case cudaDevAttrComputeCapabilityMinor:
       *value = int(capability() % 10);
       break;
-    case cudaDevAttrConcurrentKernels:
-    case cudaDevAttrUnifiedAddressing:
-    case cudaDevAttrCanMapHostMemory:
-    case cudaDevAttrManagedMemory:
-    case cudaDevAttrConcurrentManagedAccess:
-    case cudaDevAttrCooperativeLaunch:
-    case cudaDevAttrMemoryPoolsSupported:
-    case cudaDevAttrHostRegisterSupported:
-    case cudaDevAttrStreamPrioritiesSupported:
-    case cudaDevAttrCanUseHostPointerForRegisteredMem:
-    case cudaDevAttrComputePreemptionSupported:
-      *value = 1;
-      break;
-    case cudaDevAttrAsyncEngineCount:
-      *value = 2;
-      break;
     case cudaDevAttrPciBusId:
       *value = index;
       break;
-    default:
-      *value = 0;
-      break;
+    default: {
+      const auto it = std::ranges::find(kConstantAttributes, attribute, &Attribute::which);
+      *value = it == std::end(kConstantAttributes) ? 0 : it->value;
+    }
   }
   return cudaSuccess;
 }

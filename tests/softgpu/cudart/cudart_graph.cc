@@ -223,7 +223,10 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t handle, cudaStream_t stream_handle) 
         record(api::Stage::kExecuted, device, node.task.kind(), node.task.bytes);
       }
     };
-    return stream.device.enqueue(stream, {"graph", replay}, {}, nullptr, events);
+    const cudaError_t error = stream.device.enqueue(stream, {"graph", replay}, {}, nullptr, events);
+    if (error != cudaSuccess)
+      for (const Completed& event : events) event->finish();
+    return error;
   });
 }
 

@@ -59,51 +59,74 @@ TEST(SoftgpuCublas, GemmEx) {
   check_gemm<__half, __half>(false, false, 16, 16, 16, 1, 1, 2e-3);
 }
 
-TEST(SoftgpuCublas, StridedAndPointerBatches) {
-  const int m = 6, n = 5, k = 7, batch = 4;
-  const auto a = random_matrix<float>(m * k * batch, 1), b = random_matrix<float>(k * n * batch, 2);
-  Array<float> da(a), db(b), c1(m * n * batch), c2(m * n * batch), c3(m * n * batch);
-  std::vector<const float*> pa, pb;
-  std::vector<float*> pc, pd;
+// `batch` products of m × k and k × n, float results: by stride, by pointers, and in two groups of which the second has
+// fewer columns.
+template <class T>
+void check_batches() {
+  const int m = 6, n = 5, k = 7, batch = 4, few = 2;
+  const auto a = random_matrix<T>(m * k * batch, 1), b = random_matrix<T>(k * n * batch, 2);
+  Array<T> da(a), db(b);
+  Array<float> c1(m * n * batch), c2(m * n * batch), c3(std::vector<float>(m * n * batch, -9));
+  std::vector<const void*> pa, pb;
+  std::vector<void*> pc, pd;
   for (int i = 0; i < batch; ++i) {
     pa.push_back(da + i * m * k);
     pb.push_back(db + i * k * n);
     pc.push_back(c2 + i * m * n);
     pd.push_back(c3 + i * m * n);
   }
-  Array<const float*> dpa(pa), dpb(pb);
-  Array<float*> dpc(pc), dpd(pd);
+  Array<const void*> dpa(pa), dpb(pb);
+  Array<void*> dpc(pc), dpd(pd);
+  Array<char> workspace(1 << 20);
   cublasHandle_t handle;
   cudaStream_t stream;
   CUDA(cudaStreamCreate(&stream));
   CUBLAS(cublasCreate(&handle));
   CUBLAS(cublasSetStream(handle, stream));
+  CUBLAS(cublasSetWorkspace(handle, workspace, 1 << 20));
+  CUBLAS(cublasSetMathMode(handle, CUBLAS_DEFAULT_MATH));
   const float one = 1, zero = 0;
-  CUBLAS(cublasSgemmStridedBatched(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, n, k, &one, da, m, m * k, db, k, k * n, &zero,
-                                   c1, m, m * n, batch));
-  CUBLAS(cublasGemmBatchedEx(
-      handle, CUBLAS_OP_N, CUBLAS_OP_N, m, n, k, &one, reinterpret_cast<const void* const*>(dpa.get()), CUDA_R_32F, m,
-      reinterpret_cast<const void* const*>(dpb.get()), CUDA_R_32F, k, &zero, reinterpret_cast<void* const*>(dpc.get()),
-      CUDA_R_32F, m, batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+  const cudaDataType type = data_type<T>();
+  // Captured, as products of a decode step are.
+  CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  CUBLAS(cublasGemmStridedBatchedEx(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, n, k, &one, da, type, m, m * k, db, type, k,
+                                    k * n, &zero, c1, CUDA_R_32F, m, m * n, batch, CUBLAS_COMPUTE_32F,
+                                    CUBLAS_GEMM_DEFAULT));
+  CUBLAS(cublasGemmBatchedEx(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, n, k, &one, dpa, type, m, dpb, type, k, &zero, dpc,
+                             CUDA_R_32F, m, batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
   const cublasOperation_t none[2] = {CUBLAS_OP_N, CUBLAS_OP_N};
-  const int ms[2] = {m, m}, ns[2] = {n, n}, ks[2] = {k, k}, sizes[2] = {1, 3};
+  const int ms[2] = {m, m}, ns[2] = {n, few}, ks[2] = {k, k}, sizes[2] = {1, 3};
   const float ones[2] = {1, 1}, zeros[2] = {0, 0};
-  CUBLAS(cublasGemmGroupedBatchedEx(
-      handle, none, none, ms, ns, ks, ones, reinterpret_cast<const void* const*>(dpa.get()), CUDA_R_32F, ms,
-      reinterpret_cast<const void* const*>(dpb.get()), CUDA_R_32F, ks, zeros, reinterpret_cast<void* const*>(dpd.get()),
-      CUDA_R_32F, ms, 2, sizes, CUBLAS_COMPUTE_32F));
+  CUBLAS(cublasGemmGroupedBatchedEx(handle, none, none, ms, ns, ks, ones, dpa, type, ms, dpb, type, ks, zeros, dpd,
+                                    CUDA_R_32F, ms, 2, sizes, CUBLAS_COMPUTE_32F));
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  CUDA(cudaStreamEndCapture(stream, &graph));
+  CUDA(cudaGraphInstantiate(&exec, graph));
+  CUDA(cudaGraphLaunch(exec, stream));
   CUDA(cudaStreamSynchronize(stream));
-  const auto r1 = c1.host();
+  const auto r1 = c1.host(), r3 = c3.host();
   for (int i = 0; i < batch; ++i)
-    for (int r = 0; r < m; ++r)
-      for (int c = 0; c < n; ++c) {
+    for (int c = 0; c < n; ++c)
+      for (int r = 0; r < m; ++r) {
         double sum = 0;
-        for (int p = 0; p < k; ++p) sum += double(a[i * m * k + p * m + r]) * b[i * k * n + c * k + p];
-        EXPECT_CLOSE(r1[i * m * n + c * m + r], sum, 1e-5);
+        for (int p = 0; p < k; ++p)
+          sum += double(to_float(a[i * m * k + p * m + r])) * to_float(b[i * k * n + c * k + p]);
+        const int at = i * m * n + c * m + r;
+        EXPECT_CLOSE(r1[at], sum, 1e-5);
+        EXPECT_EQ(r3[at], i == 0 || c < few ? r1[at] : -9);
       }
   EXPECT_EQ(c2.host(), r1);
-  EXPECT_EQ(c3.host(), r1);
+  CUDA(cudaGraphExecDestroy(exec));
+  CUDA(cudaGraphDestroy(graph));
   CUBLAS(cublasDestroy(handle));
+  CUDA(cudaStreamDestroy(stream));
+}
+
+TEST(SoftgpuCublas, StridedPointerAndGroupedBatches) {
+  check_batches<float>();
+  check_batches<__half>();
+  check_batches<__nv_bfloat16>();
 }
 
 TEST(SoftgpuCublas, BadArgumentsAreRefused) {

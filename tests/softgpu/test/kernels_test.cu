@@ -199,6 +199,27 @@ TEST(SoftgpuKernels, RmsNormBf16) {
   }
 }
 
+// Hints of the loads and stores that stream weights.
+__global__ void streaming_copy(const uint4* in, uint4* out, int n) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(in + i));
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(in));
+  __stcs(out + i, make_uint4(v.w, v.z, v.y, __ldcg(&in[i].x)));
+}
+
+TEST(SoftgpuKernels, StreamingHints) {
+  const auto words = random_words(4 * 100);
+  Array<unsigned> in(words), out(words.size());
+  streaming_copy<<<4, 32>>>(reinterpret_cast<uint4*>(in.get()), reinterpret_cast<uint4*>(out.get()), 100);
+  CUDA(cudaDeviceSynchronize());
+  const auto result = out.host();
+  for (std::size_t i = 0; i < words.size(); ++i) EXPECT_EQ(result[i], words[i / 4 * 4 + 3 - i % 4]);
+}
+
 // ---- control flow ----
 
 __host__ __device__ int collatz(int x) {

@@ -239,6 +239,38 @@ TEST(SoftgpuRuntime, StreamOrderedAllocation) {
   EXPECT_EQ(host[3], 14);
 }
 
+TEST(SoftgpuRuntime, RegisteredHostMemory) {
+  std::vector<int> host(1000, 1);
+  CUDA(cudaHostRegister(host.data(), 4000, cudaHostRegisterDefault));
+  EXPECT_EQ(cudaHostRegister(host.data(), 4000, cudaHostRegisterDefault), cudaErrorHostMemoryAlreadyRegistered);
+  cudaGetLastError();
+  cudaStream_t s;
+  CUDA(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
+  Array<int> x(1000);
+  CUDA(cudaMemcpyAsync(x, host.data(), 4000, cudaMemcpyHostToDevice, s));
+  add<<<8, 128, 0, s>>>(x, 1000, 6);
+  CUDA(cudaMemcpyAsync(host.data(), x, 4000, cudaMemcpyDeviceToHost, s));
+  CUDA(cudaStreamSynchronize(s));
+  EXPECT_EQ(host[999], 7);
+  CUDA(cudaHostUnregister(host.data()));
+  EXPECT_EQ(cudaHostUnregister(host.data()), cudaErrorHostMemoryNotRegistered);
+  cudaGetLastError();
+  CUDA(cudaStreamDestroy(s));
+}
+
+TEST(SoftgpuRuntime, FreeMemoryFollowsAllocations) {
+  std::size_t before, during, after, total;
+  CUDA(cudaMemGetInfo(&before, &total));
+  {
+    Array<char> x(10 << 20);
+    CUDA(cudaMemGetInfo(&during, &total));
+  }
+  CUDA(cudaMemGetInfo(&after, &total));
+  EXPECT_LE(during + (10 << 20), before);
+  EXPECT_EQ(after, before);
+  EXPECT_LE(before, total);
+}
+
 // ---- nodes of graphs ----
 
 // A stream, and a graph of `work` captured from it.

@@ -97,6 +97,7 @@ TEST(SoftgpuNccl, SplitCommunicators) {
     Array<int> x(std::vector<int>{rank}), y(1);
     NCCL(ncclAllReduce(x, y, 1, ncclInt, ncclSum, half, nullptr));
     EXPECT_EQ(y.host()[0], 2 * (rank % 2) + 2);
+    NCCL(ncclCommFinalize(half));
     NCCL(ncclCommDestroy(half));
     NCCL(ncclCommDestroy(comm));
   }));
@@ -220,6 +221,13 @@ TEST(SoftgpuNccl, SingleProcessTwoDevices) {
       NCCL(ncclCommDestroy(comms[d]));
     }
     // Peer copy, and unified addressing.
+    int can = 0;
+    CUDA(cudaDeviceCanAccessPeer(&can, 0, 1));
+    EXPECT_EQ(can, 1);
+    CUDA(cudaDeviceCanAccessPeer(&can, 1, 1));
+    EXPECT_EQ(can, 0);
+    CUDA(cudaSetDevice(0));
+    CUDA(cudaDeviceEnablePeerAccess(1, 0));
     CUDA(cudaMemset(x[0], 0, 400));
     CUDA(cudaMemcpyPeer(x[1], 1, x[0], 0, 400));
     float h;
