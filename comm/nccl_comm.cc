@@ -22,6 +22,7 @@ struct RankDevice {
   std::string host;
   std::string kind;  // "NVIDIA H100 80GB HBM3 (compute capability 9.0)"
   std::string id;    // of the one GPU
+  int index = 0;     // in this process
   uint64_t nccl_version = 0;
   uint64_t num_visible = 0;  // GPUs that the process sees
 };
@@ -42,7 +43,9 @@ Result<RankDevice> own_device(const CommWorld& world) {
   }
   return RankDevice{world.host_name(),
                     fmt::format("{} (compute capability {}.{})", properties.name, properties.major, properties.minor),
-                    std::string(properties.uuid.bytes, sizeof(properties.uuid.bytes)), static_cast<uint64_t>(version),
+                    std::string(properties.uuid.bytes, sizeof(properties.uuid.bytes)),
+                    device,
+                    static_cast<uint64_t>(version),
                     static_cast<uint64_t>(num_visible)};
 }
 
@@ -88,8 +91,8 @@ Status check_devices(const std::vector<RankDevice>& devices) {
 
 class NcclWorld final : public CommWorld {
  public:
-  explicit NcclWorld(std::unique_ptr<CommWorld> base)
-      : base_(std::move(base)), context_(base_->progress(), [this](const Status& status) { fail(status); }) {}
+  NcclWorld(std::unique_ptr<CommWorld> base, int device)
+      : base_(std::move(base)), context_(device, base_->progress(), [this](const Status& status) { fail(status); }) {}
 
   int rank() const override { return base_->rank(); }
   int size() const override { return base_->size(); }
@@ -115,6 +118,7 @@ class NcclWorld final : public CommWorld {
   }
 
   void abort() override {
+    context_.stop();
     const std::lock_guard lock(mutex_);
     for (auto& [ranks, communicator] : communicators_) communicator->abort();
   }
@@ -130,6 +134,7 @@ class NcclWorld final : public CommWorld {
 
   // The group's first rank draws the id; it travels among the members over the transport below.
   std::shared_ptr<NcclCommunicator> connect(std::span<const int> ranks, int index, CommProgress::Group& group) {
+    context_.use_device();
     const std::string what = fmt::format("making a communicator of {} ranks", ranks.size());
     ncclUniqueId id{};
     if (index == 0) context_.check(ncclGetUniqueId(&id), what);
@@ -173,7 +178,7 @@ Result<std::unique_ptr<CommWorld>> make_nccl_world(std::unique_ptr<CommWorld> ba
   if (base->size() > 1) OCTET_RETURN_IF_ERROR(agree(*base, mine.status()));
   OCTET_RETURN_IF_ERROR(mine.status());
   if (base->size() > 1) OCTET_RETURN_IF_ERROR(check_devices(gather_devices(*base, *mine)));
-  return std::unique_ptr<CommWorld>(std::make_unique<NcclWorld>(std::move(base)));
+  return std::unique_ptr<CommWorld>(std::make_unique<NcclWorld>(std::move(base), mine->index));
 }
 
 }  // namespace octet

@@ -29,6 +29,10 @@ NcclContext::FreeEvents::~FreeEvents() {
   for (const cudaEvent_t event : events) cudaEventDestroy(event);
 }
 
+void NcclContext::rest_if_stopped() const {
+  while (stopped_) std::this_thread::sleep_for(std::chrono::seconds(1));
+}
+
 CudaEvent NcclContext::take_event() {
   cudaEvent_t event = nullptr;
   if (free_events_->events.empty()) {
@@ -53,6 +57,8 @@ std::function<bool()> NcclContext::record(cudaStream_t stream, unsigned flags) {
 
 void NcclContext::enqueue(Stream& stream, const CollectiveQueue::Collective& collective,
                           const std::function<ncclResult_t(cudaStream_t)>& operation) {
+  rest_if_stopped();
+  use_device();
   const auto native = static_cast<cudaStream_t>(stream.native_handle());
   CollectiveQueue::Collective here = queue_.at_this_place(collective);
   const ncclResult_t result = operation(native);
@@ -65,10 +71,12 @@ void NcclContext::enqueue(Stream& stream, const CollectiveQueue::Collective& col
 }
 
 void NcclContext::wait(Stream& stream, const std::function<void()>& check_now) {
+  use_device();
   const auto all_done = record(static_cast<cudaStream_t>(stream.native_handle()), cudaEventRecordDefault);
   Waiter waiter(/*core_to_itself=*/false);
   auto next_check = std::chrono::steady_clock::now() + kBetweenChecks;
   while (!all_done()) {
+    rest_if_stopped();
     queue_.follow();
     if (const auto now = std::chrono::steady_clock::now(); now >= next_check) {
       check_now();

@@ -19,6 +19,7 @@
 #include <cuda_runtime.h>
 #include <nccl.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -53,9 +54,9 @@ class NcclCommunicator {
 
 class NcclContext {
  public:
-  // `fail` does not return.
-  NcclContext(CommProgress& progress, std::function<void(const Status&)> fail)
-      : queue_(progress), fail_(std::move(fail)), free_events_(std::make_shared<FreeEvents>()) {}
+  // For the device of that index. `fail` does not return.
+  NcclContext(int device, CommProgress& progress, std::function<void(const Status&)> fail)
+      : device_(device), queue_(progress), fail_(std::move(fail)), free_events_(std::make_shared<FreeEvents>()) {}
 
   // Enqueues operation(stream) as the collective: entered now, or, where the stream is being captured, at each replay.
   void enqueue(Stream& stream, const CollectiveQueue::Collective& collective,
@@ -67,6 +68,10 @@ class NcclContext {
   void check(ncclResult_t result, const std::string& what);
   void check(cudaError_t result, const std::string& what);
   CollectiveQueue& queue() { return queue_; }
+  // From any thread, before communicators are aborted: the rank's own thread touches them no more and never returns.
+  void stop() { stopped_ = true; }
+  // Makes the device the calling thread's: a rank's threads start with another.
+  void use_device() { check(cudaSetDevice(device_), "choosing the GPU"); }
 
  private:
   struct FreeEvents {
@@ -74,12 +79,16 @@ class NcclContext {
     std::vector<cudaEvent_t> events;
   };
 
+  // The process is about to end.
+  void rest_if_stopped() const;
   CudaEvent take_event();
   std::function<bool()> record(cudaStream_t stream, unsigned flags);
 
+  const int device_;
   CollectiveQueue queue_;
   std::function<void(const Status&)> fail_;
   std::shared_ptr<FreeEvents> free_events_;
+  std::atomic<bool> stopped_{false};
 };
 
 }  // namespace octet

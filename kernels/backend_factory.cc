@@ -1,5 +1,7 @@
 #include "kernels/backend_factory.h"
 
+#include <algorithm>
+
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/reference/reference_backend.h"
 #ifdef OCTET_CUDA
@@ -12,7 +14,9 @@ namespace {
 #ifdef OCTET_CUDA
 constexpr bool kHasCuda = true;
 bool gpu_is_here() { return CudaBackend::num_devices() > 0; }
-Result<std::unique_ptr<Backend>> make_cuda(int gpu) { return CudaBackend::create(gpu); }
+Result<std::unique_ptr<Backend>> make_cuda(int gpu) {
+  return CudaBackend::create(gpu % std::max(1, CudaBackend::num_devices()));
+}
 #else
 constexpr bool kHasCuda = false;
 bool gpu_is_here() { return false; }

@@ -27,8 +27,11 @@ class ExpertExchange {
   virtual int64_t max_assignments() const = 0;
   // How many rows each rank of the job brings to the dispatches that follow.
   virtual void begin(std::span<const int64_t> rows_of_rank) = 0;
-  // rows F32 [rows, hidden], ids I32 [rows, top_k], weights F32 [rows, top_k]: of this rank's rows. `rows` may be
-  // rounded in place to the exchange's precision. The route is valid until the next dispatch.
+  // These rows will be dispatched: they may set out while their experts are still being chosen. Until the dispatch
+  // `rows` stay as they are.
+  virtual void announce(TensorView /*rows*/, Stream& /*stream*/) {}
+  // rows F32 [rows, hidden] as announced, ids I32 [rows, top_k], weights F32 [rows, top_k]: of this rank's rows. `rows`
+  // may be rounded in place to the exchange's precision. The route is valid until the next dispatch.
   virtual Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) = 0;
   // out[r] = Σ weight · y of row r's experts in ascending expert id, for this rank's rows. y F32 [assignments, hidden]:
   // what the local experts computed (with several ranks to a place, their partial products); used up.

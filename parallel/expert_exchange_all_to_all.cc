@@ -65,7 +65,9 @@ AllToAllExpertExchange::AllToAllExpertExchange(Backend& backend, ModelComms& com
       returned_weights_(backend.allocate_tensor(DType::kF32, {capacity_.received * top_k_})),
       arrival_slots_(backend.allocate_tensor(DType::kI32, {capacity_.mine, top_k_})),
       ones_(backend.allocate_tensor(DType::kF32, {capacity_.mine, top_k_})),
-      rows_of_(group_ranks_.size()) {
+      rows_of_(group_ranks_.size()),
+      host_ids_(backend.allocate_host_tensor(DType::kI32, {capacity_.received, top_k_})),
+      host_weights_(backend.allocate_host_tensor(DType::kF32, {capacity_.received, top_k_})) {
   const std::vector<float> ones(static_cast<size_t>(ones_.view.num_elements()), 1.0F);
   backend.upload_and_wait(ones.data(), ones_.view);
 }
@@ -83,12 +85,11 @@ void AllToAllExpertExchange::gather_choices(TensorView ids, TensorView weights, 
   comms_.world.progress().set_phase(Phase::kDispatchCounts);
   comms_.experts->all_gather_v(ids, rows_of_, all_ids, stream);
   comms_.experts->all_gather_v(weights, rows_of_, all_weights, stream);
-  host_ids_.resize(static_cast<size_t>(all_ids.num_elements()));
-  host_weights_.resize(host_ids_.size());
-  backend_.download(all_ids, host_ids_.data(), stream);
-  backend_.download(all_weights, host_weights_.data(), stream);
+  backend_.download(all_ids, host_ids_.view.data, stream);
+  backend_.download(all_weights, host_weights_.view.data, stream);
   comms_.world.wait(stream);
-  plan_.compute(host_ids_, host_weights_, rows_of_);
+  const auto num_choices = static_cast<size_t>(all_ids.num_elements());
+  plan_.compute({host_ids_.view.as<int32_t>(), num_choices}, {host_weights_.view.as<float>(), num_choices}, rows_of_);
 }
 
 TensorView AllToAllExpertExchange::upload_index(const std::vector<int32_t>& index, Stream& stream) {

@@ -67,9 +67,8 @@ class AllToAllExpertExchange final : public ExpertExchange {
   Tensor arrival_slots_, ones_;                              // [my rows, top_k]
 
   // Host side of the step.
-  std::vector<int64_t> rows_of_;  // of each rank of the expert group
-  std::vector<int32_t> host_ids_;
-  std::vector<float> host_weights_;
+  std::vector<int64_t> rows_of_;    // of each rank of the expert group
+  Tensor host_ids_, host_weights_;  // of all rows of the expert group, in memory that downloads reach directly
 };
 
 }  // namespace octet

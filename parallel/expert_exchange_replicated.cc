@@ -48,6 +48,7 @@ ReplicatedExpertExchange::ReplicatedExpertExchange(Backend& backend, ModelComms&
              shape.max_rows * std::ssize(groups_here_)),
       place_reducer_(make_reducer(backend, *comms.place, local_.max_assignments() * shape.hidden)),
       peer_reducer_(make_reducer(backend, *comms.peers, shape.max_rows * std::ssize(groups_here_) * shape.hidden)),
+      rows_stream_(backend.make_stream()),
       sent_(backend, shape.dtype, one_group() ? 0 : shape.max_rows, shape.hidden),
       received_(backend, shape.dtype, one_group() ? 0 : shape.max_rows * std::ssize(groups_here_), shape.hidden),
       share_of_(dp_of_rank_.size()) {
@@ -74,16 +75,18 @@ void ReplicatedExpertExchange::begin(std::span<const int64_t> rows_of_rank) {
       if (static_cast<int>(i) == comms_.experts->rank()) my_share_ = share;
     }
   }
+  num_rows_ = first_row;
 }
 
 // This rank's part of its rows goes to all, and all parts come here.
-TensorView ReplicatedExpertExchange::gather_rows(TensorView rows, int64_t total, Stream& stream) {
-  const TensorView mine = sent_.pack(rows.slice_rows(my_share_.begin, my_share_.size()), stream);
-  const TensorView all = rows_.view.slice_rows(0, total);
+void ReplicatedExpertExchange::announce(TensorView rows, Stream& stream) {
+  if (one_group()) return;
+  rows_stream_->wait_for(stream);
+  const TensorView mine = sent_.pack(rows.slice_rows(my_share_.begin, my_share_.size()), *rows_stream_);
+  const TensorView all = rows_.view.slice_rows(0, num_rows_);
   comms_.world.progress().set_phase(Phase::kDispatch);
-  comms_.experts->all_gather_v(mine, share_of_, received_.landing(all), stream);
-  received_.unpack(all, stream);
-  return all;
+  comms_.experts->all_gather_v(mine, share_of_, received_.landing(all), *rows_stream_);
+  received_.unpack(all, *rows_stream_);
 }
 
 Route ReplicatedExpertExchange::dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) {
@@ -91,16 +94,17 @@ Route ReplicatedExpertExchange::dispatch(TensorView rows, TensorView ids, Tensor
     if (dtype_ == DType::kBF16) backend_.round_to_bf16(rows, stream);
     return {rows, ids, weights, local_.group(ids, stream)};
   }
-  const int64_t total = std::accumulate(share_of_.begin(), share_of_.end(), int64_t{0});
+  // Here, and not behind the two gathers that follow: a communicator's calls have one order on all ranks.
+  stream.wait_for(*rows_stream_);
   const auto gather = [&](TensorView mine, const Tensor& all) {
-    const TensorView whole = all.view.slice_rows(0, total);
+    const TensorView whole = all.view.slice_rows(0, num_rows_);
     comms_.experts->all_gather_v(mine.slice_rows(my_share_.begin, my_share_.size()), share_of_, whole, stream);
     return whole;
   };
-  const TensorView all_rows = gather_rows(rows, total, stream);
   comms_.world.progress().set_phase(Phase::kDispatchCounts);
   const TensorView all_ids = gather(ids, ids_);
-  return {all_rows, all_ids, gather(weights, weights_), local_.group(all_ids, stream)};
+  const TensorView all_weights = gather(weights, weights_);
+  return {rows_.view.slice_rows(0, num_rows_), all_ids, all_weights, local_.group(all_ids, stream)};
 }
 
 void ReplicatedExpertExchange::combine(const Route& route, TensorView y, TensorView out, Stream& stream) {

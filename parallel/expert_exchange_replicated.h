@@ -1,6 +1,7 @@
 // The exchange of the replicated row layout: every rank of the expert group comes to hold all rows of the group's
 // sequences (its own tp group's it has already), computes those of its experts, and the weighted sums are reduced over
-// the group, in fp32.
+// the group, in fp32. Rows travel on a stream of their own, so that on an asynchronous device the router works
+// meanwhile; ids and weights follow when both are done.
 #pragma once
 
 #include <memory>
@@ -31,12 +32,12 @@ class ReplicatedExpertExchange final : public ExpertExchange {
 
   int64_t max_assignments() const override { return local_.max_assignments(); }
   void begin(std::span<const int64_t> rows_of_rank) override;
+  void announce(TensorView rows, Stream& stream) override;
   Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) override;
   void combine(const Route& route, TensorView y, TensorView out, Stream& stream) override;
 
  private:
   bool one_group() const { return groups_here_.size() == 1; }
-  TensorView gather_rows(TensorView rows, int64_t total, Stream& stream);
 
   Backend& backend_;
   ModelComms& comms_;
@@ -48,11 +49,13 @@ class ReplicatedExpertExchange final : public ExpertExchange {
   LocalExperts local_;
   std::unique_ptr<Reducer> place_reducer_;
   std::unique_ptr<Reducer> peer_reducer_;
-  Tensor rows_, ids_, weights_, sums_;  // of all groups here, where there are several
+  std::unique_ptr<Stream> rows_stream_;  // on which rows travel beside the router
+  Tensor rows_, ids_, weights_, sums_;   // of all groups here, where there are several
   WireRows sent_, received_;
   std::vector<int64_t> share_of_;  // rows that each rank of the expert group hands out
   Range my_share_;                 // of this rank's rows
   Range my_rows_;                  // of all rows here
+  int64_t num_rows_ = 0;           // of all groups here
 };
 
 }  // namespace octet

@@ -31,10 +31,21 @@ CudaStream::~CudaStream() {
     OCTET_CUDA_CHECK(cudaFreeHost(piece.memory));
     OCTET_CUDA_CHECK(cudaEventDestroy(piece.read));
   }
+  if (reached_ != nullptr) OCTET_CUDA_CHECK(cudaEventDestroy(reached_));
   OCTET_CUDA_CHECK(cudaStreamDestroy(stream_));
 }
 
 void CudaStream::synchronize() { OCTET_CUDA_CHECK(cudaStreamSynchronize(stream_)); }
+
+void CudaStream::wait_for(Stream& other) {
+  auto& before = static_cast<CudaStream&>(other);
+  if (before.reached_ == nullptr) {
+    OCTET_CUDA_CHECK(cudaEventCreateWithFlags(&before.reached_, cudaEventDisableTiming));
+  }
+  OCTET_CUDA_CHECK(cudaEventRecord(before.reached_, before.stream_));
+  OCTET_CUDA_CHECK(cudaStreamWaitEvent(stream_, before.reached_, 0));
+  host_works_ = before.host_works_;  // of the capture that this stream has joined, or none
+}
 
 bool CudaStream::at_replay(std::function<void()> host_work) {
   if (host_works_ == nullptr) return false;

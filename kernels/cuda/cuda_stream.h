@@ -28,6 +28,7 @@ class CudaStream final : public Stream {
   ~CudaStream() override;
 
   void synchronize() override;
+  void wait_for(Stream& other) override;
   void* native_handle() override { return stream_; }
   cudaStream_t get() const { return stream_; }
   bool at_replay(std::function<void()> host_work) override;
@@ -62,6 +63,7 @@ class CudaStream final : public Stream {
   int device_;
   std::vector<std::function<void()>>* host_works_ = nullptr;  // of the capture under way
   cudaStream_t stream_ = nullptr;
+  cudaEvent_t reached_ = nullptr;  // recorded here for those that wait for this stream
   std::array<Piece, 2> pieces_;
   size_t piece_ = 0;       // that is being filled
   size_t piece_used_ = 0;  // bytes of it

@@ -6,7 +6,7 @@
 
 namespace octet {
 
-class ReferenceBackend final : public Backend {
+class ReferenceBackend : public Backend {
  public:
   std::string_view name() const override { return "reference"; }
   Buffer allocate(size_t bytes) override { return Buffer::host(bytes); }

@@ -14,6 +14,9 @@ class Stream {
   virtual ~Stream() = default;
   // Blocks the host until all enqueued work is done.
   virtual void synchronize() = 0;
+  // What is enqueued here from now on starts after all that is on `other` (a stream of the same device) so far. While
+  // `other` is being captured this stream takes part, and must be waited for by `other` before the capture ends.
+  virtual void wait_for(Stream& /*other*/) {}
   // The device's own handle of the stream (CUDA: its cudaStream_t), for what enqueues work beside the backend; null
   // where there is none.
   virtual void* native_handle() { return nullptr; }

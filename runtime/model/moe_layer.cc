@@ -10,6 +10,9 @@ void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView x)
   step.timer.enter(StepPhase::kRouter);
   const TensorView h = scratch.normed.view.slice_rows(0, x.rows());
   backend.rms_norm(x, weights.norm.view, step.config.rms_norm_eps, h, stream);
+  step.timer.enter(StepPhase::kDispatch);
+  step.experts.announce(h, stream);
+  step.timer.enter(StepPhase::kRouter);
   const TensorView logits = scratch.router_logits.view.slice_rows(0, x.rows());
   const TensorView ids = scratch.expert_ids.view.slice_rows(0, x.rows());
   const TensorView expert_weights = scratch.expert_weights.view.slice_rows(0, x.rows());

@@ -1,12 +1,14 @@
 // One rank of an MPI job that checks the collectives. Exit code 0: all is well.
-// usage: mpirun -n N mpi_comm_program N [large]      large: instead, one message that is larger than an int can count
+// usage: mpirun -n N mpi_comm_program N [large|cuda]
+//   large   instead, one message that is larger than an int can count
+//   cuda    in the memory of one GPU a rank, over NCCL
 #include <cstdio>
 #include <cstdlib>
-#include <string_view>
+#include <string>
 
 #include "collectives_check.h"
 #include "comm/comm_factory.h"
-#include "kernels/reference/reference_backend.h"
+#include "kernels/backend_factory.h"
 
 namespace octet {
 namespace {
@@ -33,19 +35,22 @@ Status check_large_message(CommWorld& world) {
   return ok_status();
 }
 
+Status run(int num_ranks, const std::string& mode) {
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<CommWorld> world, make_comm_world());
+  if (world->size() != num_ranks) return invalid_input("{} ranks, {} expected", world->size(), num_ranks);
+  if (mode == "large") return check_large_message(*world);
+  const std::string device = mode == "cuda" ? "cuda" : "reference";
+  OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({device, 1, "", world->local_rank()}));
+  OCTET_ASSIGN_OR_RETURN(world, make_device_world(std::move(world), backend->memory_kind()));
+  return check_collectives(*world, *backend, 17);
+}
+
 }  // namespace
 }  // namespace octet
 
 int main(int argc, char** argv) {
-  const auto world = octet::make_comm_world();
-  if (!world.ok() || argc < 2 || (*world)->size() != std::atoi(argv[1])) {
-    std::fprintf(stderr, "usage: mpirun -n N mpi_comm_program N [large] %s\n", world.status().message().c_str());
-    return 1;
-  }
-  octet::ReferenceBackend backend;
-  const bool large = argc == 3 && std::string_view(argv[2]) == "large";
-  const octet::Status status =
-      large ? octet::check_large_message(**world) : octet::check_collectives(**world, backend, 17);
-  if (!status.ok()) std::fprintf(stderr, "rank %d: %s\n", (*world)->rank(), status.message().c_str());
+  if (argc < 2) return 1;
+  const octet::Status status = octet::run(std::atoi(argv[1]), argc == 3 ? argv[2] : "");
+  if (!status.ok()) std::fprintf(stderr, "rank %d: %s\n", octet::launched_rank(), status.message().c_str());
   return status.exit_code();
 }

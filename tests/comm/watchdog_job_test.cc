@@ -1,23 +1,15 @@
 // Real jobs under mpirun whose ranks are killed, stopped and kept away: each ends in time, with the one line that says
 // why; and none ends that should go on.
-#include <fcntl.h>
 #include <gmock/gmock.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
-#include <map>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
-#include "comm/network.h"
+#include "watched_job.h"
 
 namespace octet {
 namespace {
@@ -29,114 +21,19 @@ using testing::AnyOf;
 using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
-using Clock = std::chrono::steady_clock;
 
 constexpr int kNumRanks = 3;
 
-// A folder for one job: jobs that start and end at the same time would make and remove the same session folder.
-class SessionFolder {
- public:
-  SessionFolder() { EXPECT_NE(mkdtemp(path_.data()), nullptr); }
-  ~SessionFolder() { std::filesystem::remove_all(path_); }
-  SessionFolder(const SessionFolder&) = delete;
-  SessionFolder& operator=(const SessionFolder&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_ = std::filesystem::temp_directory_path() / "octet-job-XXXXXX";
-};
-
 // mpirun of kNumRanks ranks of watchdog_program.
-class Job {
+class Job : public WatchedJob {
  public:
-  explicit Job(std::vector<std::string> arguments) {
-    setenv("ASAN_OPTIONS", "detect_leaks=0", 1);  // MPI keeps memory to the end of the process
-    int ends[2] = {-1, -1};
-    EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
-    output_ = UniqueFd(ends[0]);
-    const UniqueFd write_end(ends[1]);
-    std::vector<std::string> words = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"};
-    words.insert(words.end(), {"--mca", "orte_tmpdir_base", session_.path(), "-n", std::to_string(kNumRanks)});
-    words.push_back(OCTET_WATCHDOG_PROGRAM);
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, write_end.get(), 1);
-    posix_spawn_file_actions_adddup2(&actions, write_end.get(), 2);
-    EXPECT_EQ(posix_spawnp(&mpirun_, "mpirun", &actions, nullptr, argv.data(), environ), 0);
-    posix_spawn_file_actions_destroy(&actions);
-  }
-  ~Job() {
-    if (mpirun_ > 0) kill(mpirun_, SIGTERM);
-    if (mpirun_ > 0) waitpid(mpirun_, nullptr, 0);
-  }
-  Job(const Job&) = delete;
-  Job& operator=(const Job&) = delete;
-
-  // The process of a rank, once all of them work.
-  pid_t process(int rank) {
-    const auto deadline = Clock::now() + seconds(30);
-    while (pids().size() < kNumRanks && Clock::now() < deadline) read_some(deadline);
-    std::this_thread::sleep_for(milliseconds(200));  // into the midst of their work
-    EXPECT_EQ(pids().size(), kNumRanks) << text_;
-    return pids()[rank];
-  }
-
-  // Waits for the end; -1 if it does not come in time, else mpirun's exit code.
-  int exit_code(milliseconds limit) {
-    const auto deadline = Clock::now() + limit;
-    while (read_some(deadline)) continue;
-    int status = 0;
-    while (waitpid(mpirun_, &status, WNOHANG) == 0) {
-      if (Clock::now() > deadline) return -1;
-      std::this_thread::sleep_for(milliseconds(5));
-    }
-    mpirun_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-
-  const std::string& text() const { return text_; }
-
-  // Lines that a watchdog printed, callbacks apart.
-  std::vector<std::string> verdicts() const {
-    std::vector<std::string> lines;
-    for (size_t begin = 0; begin < text_.size();) {
-      const size_t end = std::min(text_.find('\n', begin), text_.size());
-      const std::string line = text_.substr(begin, end - begin);
-      if (line.starts_with("octet rank") && line.find("called back") == std::string::npos) lines.push_back(line);
-      begin = end + 1;
-    }
-    return lines;
-  }
+  explicit Job(std::vector<std::string> arguments) : WatchedJob(kNumRanks, with_program(std::move(arguments))) {}
 
  private:
-  std::map<int, pid_t> pids() const {
-    std::map<int, pid_t> found;
-    const char* line = text_.c_str();
-    for (int rank = 0, pid = 0; (line = std::strstr(line, "rank ")) != nullptr; ++line) {
-      if (std::sscanf(line, "rank %d is process %d", &rank, &pid) == 2) found[rank] = pid;
-    }
-    return found;
+  static std::vector<std::string> with_program(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), OCTET_WATCHDOG_PROGRAM);
+    return arguments;
   }
-
-  // False at the end of the output, or of the time.
-  bool read_some(Clock::time_point deadline) {
-    const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now()).count();
-    pollfd poll_fd{output_.get(), POLLIN, 0};
-    if (left <= 0 || poll(&poll_fd, 1, static_cast<int>(left)) <= 0) return false;
-    char block[4096];
-    const ssize_t count = read(output_.get(), block, sizeof(block));
-    if (count > 0) text_.append(block, static_cast<size_t>(count));
-    return count > 0;
-  }
-
-  const SessionFolder session_;
-  pid_t mpirun_ = -1;
-  UniqueFd output_;
-  std::string text_;
 };
 
 class WatchdogJob : public testing::Test {

@@ -1,6 +1,6 @@
 // One rank of an MPI job with a watchdog, for tests that harm it. Prints its process id, works, and leaves with exit
 // code 0 after the given time unless something ends it. usage: mpirun -n N watchdog_program MODE SECONDS SILENCE_MS
-// COLLECTIVE_MS
+// COLLECTIVE_MS [DEVICE]      DEVICE: "cuda": the collectives are NCCL's
 //   work     small collectives with pauses
 //   absent   the same, but rank 1 soon stops coming
 //   compute  the same, but rank 1 computes for half of the time, and says so
@@ -17,6 +17,7 @@
 
 #include "comm/comm_factory.h"
 #include "comm/watchdog.h"
+#include "kernels/backend_factory.h"
 #include "runtime/base/log.h"
 
 namespace octet {
@@ -44,14 +45,14 @@ void harm(const std::string& mode, CommWorld& world, Watchdog& watchdog, Clock::
   }
 }
 
-void work(const std::string& mode, CommWorld& world, Watchdog& watchdog, milliseconds time) {
+void work(const std::string& mode, CommWorld& world, Backend& backend, Watchdog& watchdog, milliseconds time) {
   std::vector<int> ranks(static_cast<size_t>(world.size()));
   std::iota(ranks.begin(), ranks.end(), 0);
   const auto group = world.make_group(ranks);
   const std::vector<int64_t> one_row_each(ranks.size(), 1);
-  const Tensor send = Tensor::host(DType::kF32, {world.size(), 64});
-  const Tensor receive = Tensor::host(DType::kF32, {world.size(), 64});
-  HostStream stream;
+  const Tensor send = backend.allocate_tensor(DType::kF32, {world.size(), 64});
+  const Tensor receive = backend.allocate_tensor(DType::kF32, {world.size(), 64});
+  const std::unique_ptr<Stream> stream = backend.make_stream();
   const auto begin = Clock::now();
   std::vector<std::byte> go_on(1, std::byte{1});
   for (int round = 0; go_on[0] == std::byte{1}; ++round) {
@@ -60,31 +61,36 @@ void work(const std::string& mode, CommWorld& world, Watchdog& watchdog, millise
     go_on[0] = static_cast<std::byte>(Clock::now() < begin + time);
     world.host().broadcast(go_on, 0);
     world.progress().set_place(7, Phase::kDispatch);
-    group->all_to_all_v(send.view, one_row_each, receive.view, one_row_each, stream);
+    group->all_to_all_v(send.view, one_row_each, receive.view, one_row_each, *stream);
+    world.wait(*stream);
     std::this_thread::sleep_for(milliseconds(5));
   }
+}
+
+Status run(const std::vector<std::string>& arguments) {
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<CommWorld> world, make_comm_world());
+  const int rank = world->rank();
+  OCTET_RETURN_IF_ERROR(init_log("info", fmt::format("octet rank {}", rank)));
+  const std::string device = arguments.size() > 4 ? arguments[4] : "reference";
+  OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({device, 1, "", world->local_rank()}));
+  OCTET_ASSIGN_OR_RETURN(world, make_device_world(std::move(world), backend->memory_kind()));
+  WatchdogOptions options;
+  options.interval = milliseconds(100);
+  options.limits = {milliseconds(std::stoi(arguments[2])), milliseconds(std::stoi(arguments[3]))};
+  options.on_failure = [rank](const JobFailure& failure) { log_info("called back for rank {}", failure.rank); };
+  OCTET_ASSIGN_OR_RETURN(const auto watchdog, Watchdog::start(*world, options));
+  std::printf("rank %d is process %d\n", rank, getpid());
+  std::fflush(stdout);
+  work(arguments[0], *world, *backend, *watchdog, milliseconds(std::stoi(arguments[1]) * 1000));
+  return ok_status();
 }
 
 }  // namespace
 }  // namespace octet
 
 int main(int argc, char** argv) {
-  using namespace octet;
-  const auto world = make_comm_world();
-  if (!world.ok() || argc != 5) return 1;
-  const int rank = (*world)->rank();
-  if (!init_log("info", fmt::format("octet rank {}", rank)).ok()) return 1;
-  WatchdogOptions options;
-  options.interval = milliseconds(100);
-  options.limits = {milliseconds(std::atoi(argv[3])), milliseconds(std::atoi(argv[4]))};
-  options.on_failure = [rank](const JobFailure& failure) { log_info("called back for rank {}", failure.rank); };
-  auto watchdog = Watchdog::start(**world, options);
-  if (!watchdog.ok()) {
-    log_error("{}", watchdog.status().message());
-    return 1;
-  }
-  std::printf("rank %d is process %d\n", rank, getpid());
-  std::fflush(stdout);
-  work(argv[1], **world, **watchdog, milliseconds(std::atoi(argv[2]) * 1000));
-  return 0;
+  if (argc < 5) return 1;
+  const octet::Status status = octet::run({argv + 1, argv + argc});
+  if (!status.ok()) std::fprintf(stderr, "rank %d: %s\n", octet::launched_rank(), status.message().c_str());
+  return status.exit_code();
 }

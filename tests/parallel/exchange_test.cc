@@ -237,6 +237,7 @@ std::vector<float> exchange_rows(const Case& test, const std::vector<Mine>& rank
   const TensorView rows{mine.rows.data(), DType::kF32, {num_rows, kHidden}};
   const TensorView ids{mine.ids.data(), DType::kI32, {num_rows, test.top_k}};
   const TensorView weights{mine.weights.data(), DType::kF32, {num_rows, test.top_k}};
+  exchange.announce(rows, stream);
   const Route route = exchange.dispatch(rows, ids, weights, stream);
   const auto& experts = test.places[static_cast<size_t>(test.topology.ep_index(rank))];
   const Tensor y = compute(route, experts, test.topology.etp_index(rank) == 0);
