@@ -1,5 +1,7 @@
 #include "launcher/client_flags.h"
 
+#include "comm/comm_factory.h"
+
 namespace octet {
 
 void declare_connection_flags(CLI::App& app, ClientOptions& options) {
@@ -22,8 +24,7 @@ void declare_client_flags(CLI::App& app, ClientFlags& flags) {
   declare_connection_flags(app, flags.client);
   app.get_option("--server")
       ->description(
-          "ask the service there (octet serve) instead of running the model here; --model is the name that its model "
-          "must "
+          "ask the service there (octet serve) and run no model here; --model is then the name that its model must "
           "have");
   app.add_option("--resume-within", flags.resume_within,
                  "go on where an output stopped if a service that went away is back so soon; 0: do not")
@@ -34,6 +35,7 @@ void declare_client_flags(CLI::App& app, ClientFlags& flags) {
 }
 
 Status check_client_flags(const CLI::App& app, const ChatFlags& chat) {
+  if (launched_as_rank()) return invalid_input("--server: asked by a process alone, not by every rank of a job");
   for (const std::string& flag : given_model_flags(app)) {
     return invalid_input("{}: beside --server it has no effect; the service runs the model", flag);
   }

@@ -21,7 +21,8 @@ struct ClientFlags {
 void declare_connection_flags(CLI::App& app, ClientOptions& options);
 // The same, and --resume-within.
 void declare_client_flags(CLI::App& app, ClientFlags& flags);
-// kInvalidInput naming a flag that was given beside --server and is the service's to choose.
+// kInvalidInput naming a flag that was given beside --server and is the service's to choose; or in a job of several
+// ranks.
 Status check_client_flags(const CLI::App& app, const ChatFlags& chat);
 
 }  // namespace octet
