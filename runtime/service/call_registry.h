@@ -1,8 +1,6 @@
 // CallRegistry: the calls under way, by request id, and the rule who may join them.
 #pragma once
 
-#include <chrono>
-#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>

@@ -27,11 +27,6 @@ EngineStats EngineThread::stats() const {
   return stats_;
 }
 
-int64_t EngineThread::num_submitted() const {
-  const std::lock_guard lock(mutex_);
-  return std::ssize(submitted_);
-}
-
 void EngineThread::run(const std::stop_token& stop) {
   while (take_submitted(stop)) {
     cancel_ended();

@@ -38,8 +38,6 @@ class EngineThread {
   void submit(std::shared_ptr<GenerationCall> call);
   // As of the last step or submission.
   EngineStats stats() const;
-  // Calls that have been handed over and that the engine has not taken yet.
-  int64_t num_submitted() const;
 
  private:
   using Calls = std::map<RequestId, std::shared_ptr<GenerationCall>>;

@@ -128,18 +128,10 @@ grpc::Status GenerationService::check_key(const grpc::CallbackServerContext& con
   return has_api_key(context, facts_.api_key) ? grpc::Status::OK : missing_key();
 }
 
-grpc::Status GenerationService::check_state() const {
-  switch (state()) {
-    case ServiceState::kServing:
-      return grpc::Status::OK;
-    case ServiceState::kLoading:
-      return rpc_retry(RpcCode::FAILED_PRECONDITION, "the model is still being loaded", kRetryWhileLoading);
-    case ServiceState::kDraining:
-      return rpc_error(RpcCode::UNAVAILABLE, "the server is draining: it takes no new requests");
-    case ServiceState::kFailed:
-      return rpc_error(RpcCode::UNAVAILABLE, "the server has failed");
-  }
-  return grpc::Status::OK;
+// Whether calls may come: the registry knows why not once it is closed.
+grpc::Status GenerationService::check_loaded() const {
+  if (state() != ServiceState::kLoading) return grpc::Status::OK;
+  return rpc_retry(RpcCode::FAILED_PRECONDITION, "the model is still being loaded", kRetryWhileLoading);
 }
 
 grpc::Status GenerationService::check_model(const std::string& name) const {
@@ -151,7 +143,7 @@ grpc::Status GenerationService::check_model(const std::string& name) const {
 grpc::Status GenerationService::check_generate(const grpc::CallbackServerContext& context,
                                                const v1::GenerateRequest& request) const {
   if (auto status = check_key(context); !status.ok()) return status;
-  if (auto status = check_state(); !status.ok()) return status;
+  if (auto status = check_loaded(); !status.ok()) return status;
   if (context.deadline() <= std::chrono::system_clock::now()) {
     return rpc_error(RpcCode::DEADLINE_EXCEEDED, "the deadline had passed on arrival");
   }
@@ -161,14 +153,6 @@ grpc::Status GenerationService::check_generate(const grpc::CallbackServerContext
                          fmt::format("{} bytes are more than {}", request.request_id().size(), kMaxRequestIdBytes));
   }
   return grpc::Status::OK;
-}
-
-// The registry counts calls; memory may hold fewer of them than the batch has room for.
-grpc::Status GenerationService::check_queue() {
-  const int64_t num_waiting = engine_.load()->stats().num_waiting;
-  if (num_waiting < facts_.limits.max_queue) return grpc::Status::OK;
-  return rpc_retry(RpcCode::RESOURCE_EXHAUSTED, fmt::format("the queue is full: {} requests wait", num_waiting),
-                   kRetryWhileFull);
 }
 
 std::shared_ptr<GenerationCall> GenerationService::make_call(const grpc::CallbackServerContext& context,
@@ -184,7 +168,6 @@ template <typename Rpc>
 Rpc* GenerationService::take(grpc::CallbackServerContext& context, const v1::GenerateRequest& request,
                              std::shared_ptr<Rpc> rpc) {
   grpc::Status status = check_generate(context, request);
-  if (status.ok()) status = check_queue();
   std::shared_ptr<GenerationCall> call;
   if (status.ok()) {
     call = make_call(context, request.request_id(), rpc);

@@ -68,10 +68,9 @@ class GenerationService final : public v1::Generation::CallbackService, public E
 
  private:
   grpc::Status check_key(const grpc::CallbackServerContext& context) const;
-  grpc::Status check_state() const;
+  grpc::Status check_loaded() const;
   grpc::Status check_model(const std::string& name) const;
   grpc::Status check_generate(const grpc::CallbackServerContext& context, const v1::GenerateRequest& request) const;
-  grpc::Status check_queue();
   // Takes a generating RPC: errors end it, else it is parsed and goes to the engine.
   template <typename Rpc>
   Rpc* take(grpc::CallbackServerContext& context, const v1::GenerateRequest& request, std::shared_ptr<Rpc> rpc);

@@ -19,11 +19,11 @@ namespace octet {
 struct ServerOptions {
   std::string listen = "127.0.0.1:50051";         // port 0: any
   std::string metrics_listen = "127.0.0.1:9464";  // empty: no metrics
-  std::string tls_cert, tls_key;                  // PEM files; both or none
-  std::string tls_client_ca;                      // PEM file: clients need a certificate of these
-  std::string api_key_file;                       // its first line is asked for in every call but health's
-  std::string version;
-  ServiceLimits limits;
+  std::string tls_cert = {}, tls_key = {};        // PEM files; both or none
+  std::string tls_client_ca = {};                 // PEM file: clients need a certificate of these
+  std::string api_key_file = {};                  // its first line is asked for in every call but health's
+  std::string version = {};
+  ServiceLimits limits = {};
 };
 
 // The other ranks of the job as rank 0 sees them. Called by any thread.

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/client_unary_call.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -115,6 +116,26 @@ inline Reply generate(Stub& stub, const v1::GenerateRequest& request, const Call
   answer.seconds = seconds_since(begin);
   for (const v1::GenerateChunk& output : response.outputs()) answer.add(output);
   return answer;
+}
+
+// A unary call of a method that we have no generated code for.
+template <typename Response, typename Request>
+grpc::Status call_method(grpc::ChannelInterface& channel, const char* path, const Request& request,
+                         Response& response) {
+  const grpc::internal::RpcMethod method(path, grpc::internal::RpcMethod::NORMAL_RPC);
+  grpc::ClientContext context;
+  return grpc::internal::BlockingUnaryCall<Request, Response>(&channel, method, &context, request, &response);
+}
+
+// Whether grpc.health.v1 says SERVING of a service ("": the server). Its messages have the shape of the two used here:
+// a string and a number, both with the field number 1.
+inline bool is_serving(grpc::ChannelInterface& channel, const std::string& service = "") {
+  v1::AbortRequest request;
+  request.set_request_id(service);
+  v1::Load response;
+  const grpc::Status status = call_method(channel, "/grpc.health.v1.Health/Check", request, response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return response.num_requests_running() == 1;
 }
 
 inline v1::StatusDetails details_of(const grpc::Status& status) {

@@ -14,7 +14,7 @@ namespace octet::testing {
 
 // How it differs from the usual one.
 struct TestServerOptions {
-  ServerOptions server = {};  // addresses are chosen by the system
+  ServerOptions server = {.metrics_listen = ""};  // addresses are chosen by the system
   EngineOptions engine = {};
   int64_t kv_cache_tokens = 64 * 64;  // room for this many
   bool ready = true;                  // false: it stays loading
@@ -23,23 +23,18 @@ struct TestServerOptions {
 
 class TestServer {
  public:
+  // With a model of its own, on one rank.
   explicit TestServer(TestServerOptions options = {})
-      : tokenizer_(open_tokenizer()),
-        model_(demo_model(), {"cpu", 1, ""}, options.kv_cache_tokens, model_options(options)),
-        runner_(model_.model()) {
-    spdlog::set_level(spdlog::level::warn);
-    options.server.listen = "127.0.0.1:0";
-    if (!options.server.metrics_listen.empty()) options.server.metrics_listen = "127.0.0.1:0";
-    auto server = Server::start(options.server, describe(options), options.watch);
-    OCTET_CHECK(server.ok(), "{}", server.status().message());
-    server_ = *std::move(server);
-    if (options.ready) make_ready();
-  }
+      : TestServer(std::make_unique<ModelOnOneRank>(demo_model(), BackendOptions{"cpu", 1, ""}, options.kv_cache_tokens,
+                                                    model_options(options)),
+                   nullptr, std::move(options)) {}
+  // With the demo model that `runner` runs, which outlives it.
+  TestServer(ModelRunner& runner, TestServerOptions options) : TestServer(nullptr, &runner, std::move(options)) {}
 
   // Ends a server's loading.
   void make_ready() { OCTET_CHECK(server_->serve(runner_).ok()); }
 
-  Server& server() { return *server_; }
+  Server& server() const { return *server_; }
   GatedRunner& runner() { return runner_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   // A connection of its own for each call: what is done to one client does not touch another.
@@ -67,20 +62,35 @@ class TestServer {
     }
   }
 
+  // What a model needs for such a server.
+  static MixtralOptions model_options(const TestServerOptions& options) {
+    MixtralOptions model;
+    model.max_rows = std::max(options.engine.prefill_chunk, options.engine.max_batch);
+    model.max_logit_rows = options.engine.max_batch;
+    model.num_pages = options.kv_cache_tokens / kPageTokens;
+    model.max_context = 4096;
+    return model;
+  }
+
  private:
+  TestServer(std::unique_ptr<ModelOnOneRank> model, ModelRunner* runner, TestServerOptions options)
+      : tokenizer_(open_tokenizer()),
+        model_(std::move(model)),
+        runner_(runner == nullptr ? static_cast<ModelRunner&>(model_->model()) : *runner) {
+    spdlog::set_level(spdlog::level::warn);
+    options.server.listen = "127.0.0.1:0";
+    if (!options.server.metrics_listen.empty()) options.server.metrics_listen = "127.0.0.1:0";
+    auto server = Server::start(options.server, describe(options), options.watch);
+    OCTET_CHECK(server.ok(), "{}", server.status().message());
+    server_ = *std::move(server);
+    if (options.ready) make_ready();
+  }
+
   static Tokenizer open_tokenizer() {
     auto tokenizer = Tokenizer::open(demo_model());
     OCTET_CHECK(tokenizer.ok(), "{}", tokenizer.status().message());
     return *std::move(tokenizer);
   }
-  static MixtralOptions model_options(const TestServerOptions& options) {
-    MixtralOptions model;
-    model.max_rows = std::max(options.engine.prefill_chunk, options.engine.max_batch);
-    model.max_logit_rows = options.engine.max_batch;
-    model.max_context = 4096;
-    return model;
-  }
-
   ServedModel describe(const TestServerOptions& options) const {
     auto checkpoint = Checkpoint::open(demo_model());
     OCTET_CHECK(checkpoint.ok(), "{}", checkpoint.status().message());
@@ -103,7 +113,7 @@ class TestServer {
   }
 
   Tokenizer tokenizer_;
-  ModelOnOneRank model_;
+  std::unique_ptr<ModelOnOneRank> model_;
   GatedRunner runner_;
   std::unique_ptr<Server> server_;
 };

@@ -1,0 +1,59 @@
+// Any bytes for a GenerateRequest are no message, are refused with one line that names a field, or are a request that
+// the engine takes and whose answer can begin.
+#include <cstddef>
+#include <cstdint>
+
+#include "runtime/base/check.h"
+#include "runtime/service/answer.h"
+#include "runtime/service/request_parser.h"
+#include "runtime/service/rpc_status.h"
+
+namespace octet {
+namespace {
+
+// The demo model's facts, with a short context.
+ServedModel make_model() {
+  static const auto tokenizer = Tokenizer::open(OCTET_SOURCE_DIR "/configs/models/octet-demo");
+  auto chat_template = ChatTemplate::load(OCTET_SOURCE_DIR "/configs/chat-templates", kDefaultChatTemplate);
+  OCTET_CHECK(tokenizer.ok() && chat_template.ok());
+  ServedModel model;
+  model.name = "octet-demo";
+  model.config.vocab_size = 4096;
+  model.config.eos_ids = {2};
+  model.tokenizer = &*tokenizer;
+  model.chat_template = *std::move(chat_template);
+  model.bounds = {.vocab_size = 4096, .max_context = 256, .max_num_samples = 4, .max_logprobs = 5};
+  return model;
+}
+
+class NoSink final : public ResponseSink {
+ public:
+  void push(v1::GenerateChunk) override {}
+  void finish(const grpc::Status&) override {}
+};
+
+void check_refusal(const Status& status) {
+  OCTET_CHECK(status.code() == StatusCode::kInvalidInput);
+  OCTET_CHECK(status.message().find('\n') == std::string::npos, "{}", status.message());
+  v1::StatusDetails details;
+  OCTET_CHECK(details.ParseFromString(rpc_status(status).error_details()) && details.details_size() == 1);
+}
+
+}  // namespace
+}  // namespace octet
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const octet::ServedModel model = octet::make_model();
+  octet::v1::GenerateRequest request;
+  if (!request.ParseFromArray(data, static_cast<int>(size))) return 0;
+  const auto job = octet::parse_generate(request, model, {});
+  if (!job.ok()) {
+    octet::check_refusal(job.status());
+    return 0;
+  }
+  OCTET_CHECK(octet::validate_request(job->request, model.bounds).ok());
+  octet::NoSink sink;
+  const auto answer = octet::Answer::create(*job, model, sink);
+  if (!answer.ok()) octet::check_refusal(answer.status());
+  return 0;
+}

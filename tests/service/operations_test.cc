@@ -1,0 +1,183 @@
+// Health, metrics, drain and failure of a server.
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <future>
+#include <sstream>
+
+#include "tests/service/test_server.h"
+
+namespace octet::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using RpcCode = grpc::StatusCode;
+using std::chrono::milliseconds;
+
+// Waits for what health says to become so.
+void await_health(grpc::ChannelInterface& channel, bool serving) {
+  while (is_serving(channel) != serving) std::this_thread::sleep_for(milliseconds(10));
+  EXPECT_EQ(is_serving(channel, "octet.v1.Generation"), serving);
+}
+
+TEST(Health, ServesOnlyAfterATokenAndNotWhileDraining) {
+  TestServer server(TestServerOptions{.ready = false});
+  const auto channel = server.connect();
+  EXPECT_FALSE(is_serving(*channel));
+  EXPECT_FALSE(is_serving(*channel, "octet.v1.Generation"));
+  server.runner().close();
+  auto ready = std::async(std::launch::async, [&] { server.make_ready(); });
+  server.runner().await_step();
+  EXPECT_FALSE(is_serving(*channel));  // loaded, and yet no token
+  server.runner().open();
+  ready.get();
+  EXPECT_TRUE(is_serving(*channel));
+  EXPECT_TRUE(is_serving(*channel, "octet.v1.Generation"));
+  server.server().drain();
+  EXPECT_FALSE(is_serving(*channel));
+  EXPECT_FALSE(is_serving(*channel, "octet.v1.Generation"));
+}
+
+TEST(Health, FollowsTheHeartbeats) {
+  std::atomic<double> age = 0.1;
+  TestServerOptions options;
+  options.watch.heartbeat_ages = [&age] { return std::vector<double>{0, age.load()}; };
+  options.watch.stale_heartbeat = 2;
+  const TestServer server(options);
+  const auto channel = server.connect();
+  await_health(*channel, true);
+  age = 2.5;
+  await_health(*channel, false);
+  age = 0.2;
+  await_health(*channel, true);
+}
+
+// The body of http://ADDRESS/metrics.
+std::string scrape(const std::string& address) {
+  const auto colon = address.rfind(':');
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(colon + 1))));
+  inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
+  const int descriptor = socket(AF_INET, SOCK_STREAM, 0);
+  OCTET_CHECK(connect(descriptor, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0);
+  const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
+  OCTET_CHECK(write(descriptor, request.data(), request.size()) == static_cast<ssize_t>(request.size()));
+  std::string body;
+  std::array<char, 4096> piece{};
+  for (ssize_t size = 0; (size = read(descriptor, piece.data(), piece.size())) > 0;) {
+    body.append(piece.data(), static_cast<size_t>(size));
+  }
+  close(descriptor);
+  return body;
+}
+
+// The value of a line of metrics; none: -1.
+double value_of(const std::string& metrics, const std::string& name) {
+  std::istringstream lines(metrics);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(name + " ")) return std::stod(line.substr(name.size() + 1));
+  }
+  return -1;
+}
+
+TEST(Metrics, CountWhatWasServed) {
+  TestServerOptions options{.server = {.metrics_listen = "any"}};
+  options.watch.heartbeat_ages = [] { return std::vector<double>{0, 0.25}; };
+  options.watch.stale_heartbeat = 2;
+  options.watch.phase_totals = [] {
+    std::array<PhaseTotals, kNumPhases> totals{};
+    totals[static_cast<size_t>(Phase::kDispatch)] = {
+        .num_collectives = 3, .nanoseconds = 500'000'000, .bytes_sent = 77};
+    return totals;
+  };
+  const TestServer server(options);
+  const auto stub = server.stub();
+  const std::string& address = server.server().metrics_address();
+  const std::string before = scrape(address);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(stream(*stub, token_request(100, 10, 5)).status.ok());
+  v1::GenerateRequest wrong = text_request("a", 1);
+  wrong.mutable_sampling()->set_top_k(-1);
+  EXPECT_FALSE(stream(*stub, wrong).status.ok());
+  const std::string after = scrape(address);
+  const auto growth = [&](const std::string& name) { return value_of(after, name) - value_of(before, name); };
+  EXPECT_EQ(growth("octet_prompt_tokens_total"), 300);
+  EXPECT_EQ(growth("octet_generation_tokens_total"), 30);
+  EXPECT_EQ(growth("octet_request_success_total{finished_reason=\"length\"}"), 3);
+  EXPECT_EQ(value_of(after, "octet_request_failure_total{reason=\"invalid_argument\"}"), 1);
+  EXPECT_EQ(growth("octet_time_to_first_token_seconds_count"), 3);
+  EXPECT_EQ(growth("octet_inter_token_latency_seconds_count"), 27);
+  for (const char* name : {"e2e_request_latency_seconds", "request_queue_time_seconds", "request_prefill_time_seconds",
+                           "request_decode_time_seconds", "request_prompt_tokens", "request_generation_tokens"}) {
+    EXPECT_EQ(growth(fmt::format("octet_{}_count", name)), 3) << name;
+  }
+  EXPECT_EQ(growth("octet_request_prompt_tokens_sum"), 300);
+  EXPECT_GT(growth("octet_iteration_tokens_total_count"), 0);
+  EXPECT_GT(value_of(after, "octet_prefix_cache_hits"), 0);
+  EXPECT_GT(value_of(after, "octet_prefix_cache_queries"), value_of(after, "octet_prefix_cache_hits"));
+  EXPECT_EQ(value_of(after, "octet_num_preemptions_total"), 0);
+  EXPECT_EQ(value_of(after, "octet_num_requests_running"), 0);
+  EXPECT_EQ(value_of(after, "octet_num_requests_waiting"), 0);
+  EXPECT_GE(value_of(after, "octet_kv_cache_usage_perc"), 0);
+  EXPECT_EQ(value_of(after, "octet_rank_heartbeat_age_seconds{rank=\"1\"}"), 0.25);
+  EXPECT_EQ(value_of(after, "octet_alltoall_seconds{phase=\"dispatch\"}"), 0.5);
+  EXPECT_EQ(value_of(after, "octet_alltoall_bytes_total{phase=\"dispatch\"}"), 77);
+}
+
+// Streams that a test holds in the middle.
+class StreamsUnderWay {
+ public:
+  StreamsUnderWay(TestServer& server, int count, uint32_t max_new_tokens) {
+    server.runner().slow_down(milliseconds(1));
+    for (int i = 0; i < count; ++i) {
+      replies_.push_back(std::async(std::launch::async, [&server, i, max_new_tokens] {
+        return stream(*server.stub(), token_request(5, max_new_tokens, static_cast<uint32_t>(i)));
+      }));
+    }
+    while (server.info().load().num_requests_running() < count) std::this_thread::sleep_for(milliseconds(1));
+  }
+  std::vector<Reply> wait() {
+    std::vector<Reply> all;
+    for (auto& reply : replies_) all.push_back(reply.get());
+    return all;
+  }
+
+ private:
+  std::vector<std::future<Reply>> replies_;
+};
+
+TEST(Drain, FinishesWhatIsUnderWayAndRefusesTheRest) {
+  TestServer server;
+  StreamsUnderWay streams(server, 8, 200);
+  server.server().drain();
+  const Reply late = stream(*server.stub(), text_request("a", 2));
+  EXPECT_EQ(late.status.error_code(), RpcCode::UNAVAILABLE);
+  EXPECT_THAT(late.status.error_message(), HasSubstr("draining"));
+  for (const Reply& reply : streams.wait()) {
+    EXPECT_TRUE(reply.status.ok()) << reply.status.error_message();
+    EXPECT_EQ(reply.samples.at(0).finish, v1::FINISH_REASON_LENGTH);
+  }
+  EXPECT_TRUE(server.server().wait_until_drained(milliseconds(10'000)));
+}
+
+// The engine is stuck, as it is in a collective whose rank has died: the clients hear all the same.
+TEST(Failure, IsToldWithinTwoSecondsAlthoughTheEngineHangs) {
+  TestServer server;
+  StreamsUnderWay streams(server, 8, 2000);
+  server.runner().close();
+  server.runner().await_step();
+  const auto begin = Clock::now();
+  server.server().fail("rank 1 (host a) died: killed by signal 9");
+  EXPECT_LT(seconds_since(begin), 10);  // promised are 2 on a machine that does nothing else
+  for (const Reply& reply : streams.wait()) {
+    EXPECT_EQ(reply.status.error_code(), RpcCode::UNAVAILABLE);
+    EXPECT_THAT(reply.status.error_message(), HasSubstr("rank 1"));
+  }
+  EXPECT_EQ(stream(*server.stub(), text_request("a", 2)).status.error_code(), RpcCode::UNAVAILABLE);
+  server.runner().open();
+}
+
+}  // namespace
+}  // namespace octet::testing

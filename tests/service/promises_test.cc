@@ -1,0 +1,279 @@
+// What the service promises under load: memory comes back, neighbours do not notice, the excess is refused, and who
+// does not read is dropped.
+#include <atomic>
+#include <future>
+#include <random>
+
+#include "comm/thread_comm.h"
+#include "runtime/model/distributed_runner.h"
+#include "tests/service/test_server.h"
+
+namespace octet::testing {
+namespace {
+
+using RpcCode = grpc::StatusCode;
+using std::chrono::milliseconds;
+
+std::future<Reply> begin(TestServer& server, v1::GenerateRequest request, CallOptions options = {}) {
+  return std::async(std::launch::async, [&server, request = std::move(request), options] {
+    return stream(*server.stub(), request, options);
+  });
+}
+
+// The tokens are listed, and drawn, so that every stream has its own.
+v1::GenerateRequest drawn_request(uint32_t number, int prompt_tokens, uint32_t max_new_tokens) {
+  v1::GenerateRequest request = token_request(prompt_tokens, max_new_tokens, number);
+  request.mutable_sampling()->set_temperature(1);
+  request.mutable_sampling()->set_seed(number);
+  request.mutable_response()->set_return_token_ids(true);
+  return request;
+}
+
+// Streams that are given up after some chunks, or aborted by name.
+void expect_cancels_free_memory(int count) {
+  TestServer server(TestServerOptions{.kv_cache_tokens = 64 * 128});
+  const v1::GenerateRequest first = drawn_request(1000, 20, 400), second = drawn_request(1001, 200, 400);
+  const std::vector<int32_t> first_alone = stream(*server.stub(), first).tokens();
+  const std::vector<int32_t> second_alone = stream(*server.stub(), second).tokens();
+  server.runner().slow_down(milliseconds(1));
+  auto first_beside = begin(server, first), second_beside = begin(server, second);
+  std::atomic<uint32_t> next = 0;
+  const auto cancel_some = [&] {
+    const auto stub = server.stub();
+    for (uint32_t i = next++; i < static_cast<uint32_t>(count); i = next++) {
+      std::mt19937 random(i);
+      v1::GenerateRequest request = drawn_request(i, 1 + static_cast<int>(random() % 300), 3000);
+      request.set_request_id(fmt::format("cancelled-{}", i));
+      grpc::ClientContext context;
+      const auto reader = stub->GenerateStream(&context, request);
+      v1::GenerateChunk chunk;
+      for (uint64_t reads = random() % 6; reads > 0 && reader->Read(&chunk);) --reads;
+      if (random() % 2 == 0) {
+        context.TryCancel();
+      } else {
+        grpc::ClientContext abort_context;
+        v1::AbortRequest abort;
+        v1::AbortResponse response;
+        abort.set_request_id(request.request_id());
+        EXPECT_TRUE(stub->Abort(&abort_context, abort, &response).ok());
+        // It may have come before the request that it names.
+        std::this_thread::sleep_for(milliseconds(random() % 5));
+        context.TryCancel();
+      }
+      while (reader->Read(&chunk)) continue;
+      EXPECT_EQ(reader->Finish().error_code(), RpcCode::CANCELLED);
+    }
+  };
+  std::vector<std::future<void>> cancellers;
+  for (int i = 0; i < 4; ++i) cancellers.push_back(std::async(std::launch::async, cancel_some));
+  for (auto& canceller : cancellers) canceller.get();
+  EXPECT_EQ(first_beside.get().tokens(), first_alone);
+  EXPECT_EQ(second_beside.get().tokens(), second_alone);
+  EXPECT_EQ(server.await_idle(), 0);
+}
+
+TEST(Cancel, FreesMemoryAndHarmsNoNeighbour) { expect_cancels_free_memory(40); }
+TEST(Cancel, LongFreesMemoryAndHarmsNoNeighbour) { expect_cancels_free_memory(500); }
+
+// Many calls whose time is over at once.
+void expect_deadline_storm_passes(int count) {
+  TestServer server;
+  const v1::GenerateRequest normal = drawn_request(1, 20, 50);
+  const auto seconds_of_normal = [&] {
+    std::vector<double> seconds;
+    for (int i = 0; i < 5; ++i) {
+      const Reply reply = stream(*server.stub(), normal);
+      EXPECT_TRUE(reply.status.ok()) << reply.status.error_message();
+      seconds.push_back(reply.seconds);
+    }
+    std::ranges::sort(seconds);
+    return seconds[2];
+  };
+  const double before = seconds_of_normal();
+  std::atomic<int> next = 0;
+  std::vector<std::future<void>> callers;
+  for (int caller = 0; caller < 8; ++caller) {
+    callers.push_back(std::async(std::launch::async, [&] {
+      const auto stub = server.stub();
+      for (int i = next++; i < count; i = next++) {
+        const Reply reply =
+            stream(*stub, drawn_request(static_cast<uint32_t>(i), 100, 1000), {.deadline = milliseconds(1 + i % 50)});
+        EXPECT_TRUE(reply.status.error_code() == RpcCode::DEADLINE_EXCEEDED ||
+                    reply.status.error_code() == RpcCode::RESOURCE_EXHAUSTED)
+            << reply.status.error_message();
+      }
+    }));
+  }
+  for (auto& caller : callers) caller.get();
+  EXPECT_EQ(server.await_idle(), 0);
+  EXPECT_LT(seconds_of_normal(), 2 * 5 * before);
+}
+
+TEST(DeadlineStorm, EndsAndLeavesTheServerAsItWas) { expect_deadline_storm_passes(200); }
+TEST(DeadlineStorm, LongEndsAndLeavesTheServerAsItWas) { expect_deadline_storm_passes(1000); }
+
+// So many at once; the batch and the queue take theirs, the rest is refused while the engine stands still.
+void expect_excess_is_refused(int count, int64_t max_batch, int64_t max_queue, double most_seconds) {
+  TestServerOptions options;
+  options.engine.max_batch = max_batch;
+  options.server.limits.max_queue = max_queue;
+  TestServer server(options);
+  server.runner().close();
+  std::atomic<int> num_refused = 0;
+  std::vector<std::future<Reply>> replies;
+  for (int i = 0; i < count; ++i) {
+    replies.push_back(std::async(std::launch::async, [&, i] {
+      Reply reply = stream(*server.stub(), drawn_request(static_cast<uint32_t>(i), 5, 5));
+      if (!reply.status.ok()) ++num_refused;
+      return reply;
+    }));
+  }
+  const int num_taken = static_cast<int>(max_batch + max_queue);
+  const auto begin = Clock::now();
+  while (num_refused < count - num_taken && seconds_since(begin) < 60) std::this_thread::sleep_for(milliseconds(5));
+  EXPECT_EQ(num_refused, count - num_taken);
+  server.runner().open();
+  for (auto& future : replies) {
+    const Reply reply = future.get();
+    if (reply.status.ok()) continue;
+    EXPECT_EQ(reply.status.error_code(), RpcCode::RESOURCE_EXHAUSTED);
+    EXPECT_GT(retry_seconds_of(reply.status).value_or(0), 0);
+    EXPECT_LT(reply.seconds, most_seconds);
+  }
+  EXPECT_EQ(num_refused, count - num_taken);
+  EXPECT_EQ(server.await_idle(), 0);
+}
+
+TEST(Overload, RefusesTheExcessAtOnce) { expect_excess_is_refused(40, 4, 12, 20); }
+TEST(Overload, LongRefusesTheExcessAtOnce) { expect_excess_is_refused(256, 32, 64, 5); }
+
+// Clients that never read, with little room on their side, beside some that do.
+TEST(SlowClient, IsDroppedAndDelaysNobody) {
+  TestServerOptions options;
+  options.server.limits.stall_limit = milliseconds(500);
+  options.kv_cache_tokens = 64 * 512;
+  TestServer server(options);
+  grpc::ChannelArguments little_room;
+  little_room.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  little_room.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 4096);
+  const v1::GenerateRequest read = drawn_request(1, 20, 300);
+  const std::vector<int32_t> alone = stream(*server.stub(), read).tokens();
+
+  constexpr int kStalled = 6;
+  std::vector<std::unique_ptr<Stub>> stubs;
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateChunk>>> stalled;
+  for (uint32_t i = 0; i < kStalled; ++i) {
+    v1::GenerateRequest request = drawn_request(100 + i, 20, 3900);
+    request.mutable_response()->set_logprobs(20);
+    stubs.push_back(v1::Generation::NewStub(server.connect(grpc::InsecureChannelCredentials(), little_room)));
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    stalled.push_back(stubs.back()->GenerateStream(contexts.back().get(), request));
+  }
+  for (int i = 0; i < 2; ++i) {
+    auto reader = begin(server, read), other = begin(server, read);
+    EXPECT_EQ(reader.get().tokens(), alone);
+    EXPECT_EQ(other.get().tokens(), alone);
+  }
+  // Their sequences end long before their outputs would.
+  EXPECT_EQ(server.await_idle(), 0);
+  for (auto& reader : stalled) {
+    int num_tokens = 0;
+    for (v1::GenerateChunk chunk; reader->Read(&chunk);) num_tokens += chunk.tokens_size();
+    EXPECT_FALSE(reader->Finish().ok());
+    EXPECT_LT(num_tokens, 3900);
+  }
+}
+
+// Requests of many kinds, each as it is when nothing else runs.
+std::vector<v1::GenerateRequest> mixed_requests(int count) {
+  std::vector<v1::GenerateRequest> requests;
+  for (uint32_t i = 0; i < static_cast<uint32_t>(count); ++i) {
+    std::mt19937 random(i);
+    v1::GenerateRequest request =
+        drawn_request(i, 1 + static_cast<int>(random() % 150), 100 + static_cast<uint32_t>(random() % 120));
+    if (i % 3 == 0) {  // a long common beginning
+      *request.mutable_tokens() = token_request(130, 1, 77).tokens();
+      request.mutable_tokens()->add_ids(static_cast<int32_t>(5 + i));
+    }
+    if (i % 4 == 1) request.mutable_sampling()->set_n(2);
+    if (i % 5 == 2) request.mutable_sampling()->set_temperature(0);
+    if (i % 5 == 3) request.mutable_sampling()->set_frequency_penalty(0.7F);
+    if (i % 7 == 4) request.mutable_response()->set_logprobs(2);
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+// What must not differ: all but times.
+std::map<uint32_t, std::pair<std::string, std::string>> bytes_of(const Reply& reply) {
+  EXPECT_TRUE(reply.status.ok()) << reply.status.error_message();
+  std::map<uint32_t, std::pair<std::string, std::string>> bytes;
+  for (const auto& [index, sample] : reply.samples) {
+    std::string tokens;
+    for (const v1::Token& token : sample.token_list) tokens += token.SerializeAsString();
+    bytes[index] = {sample.text, tokens + v1::FinishReason_Name(sample.finish)};
+  }
+  return bytes;
+}
+
+// They arrive at random times at a server whose cache is too small for them together.
+void expect_isolated(TestServer& server, int count, bool prefix_cache) {
+  TestServer roomy;
+  const std::vector<v1::GenerateRequest> requests = mixed_requests(count);
+  std::vector<std::future<Reply>> replies;
+  std::mt19937 random(3);
+  for (const v1::GenerateRequest& request : requests) {
+    replies.push_back(begin(server, request));
+    std::this_thread::sleep_for(milliseconds(random() % 4));
+  }
+  uint32_t num_preemptions = 0, num_cached = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const Reply together = replies[i].get();
+    EXPECT_EQ(bytes_of(together), bytes_of(stream(*roomy.stub(), requests[i]))) << i;
+    for (const auto& [index, sample] : together.samples) {
+      num_preemptions += sample.last.timings().num_preemptions();
+      num_cached += sample.last.usage().cached_tokens();
+    }
+  }
+  EXPECT_GT(num_preemptions, 0U);
+  EXPECT_EQ(num_cached > 0, prefix_cache);
+  EXPECT_EQ(server.await_idle(), 0);
+}
+
+TestServerOptions tight_options(bool prefix_cache, int64_t num_pages) {
+  TestServerOptions options;
+  options.engine = {.prefill_chunk = 48, .max_batch = 8, .prefix_cache = prefix_cache};
+  options.kv_cache_tokens = kPageTokens * num_pages;
+  return options;
+}
+
+class Isolation : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(PrefixCache, Isolation, ::testing::Bool());
+
+TEST_P(Isolation, UnderLoadOutputsAreThoseOfARequestAlone) {
+  TestServer server(tight_options(GetParam(), 9));
+  server.runner().slow_down(milliseconds(1));
+  expect_isolated(server, 16, GetParam());
+}
+
+TEST_P(Isolation, SoTheyAreOnFourRanks) {
+  const TestServerOptions options = tight_options(GetParam(), 7);
+  const Topology topology{.world = 4, .tp = 2, .dp = 2, .ep = 4};
+  const Status status = ThreadWorld::run(topology.world, [&](CommWorld& world) -> Status {
+    OCTET_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(demo_model()));
+    OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({"cpu", 1, ""}));
+    ModelComms comms(world, topology);
+    OCTET_ASSIGN_OR_RETURN(const auto model,
+                           Mixtral::create(checkpoint, topology, *backend, comms, TestServer::model_options(options)));
+    if (world.rank() != 0) return follow(world, *model);
+    LeadingRunner leader(world, *model);
+    TestServer server(leader, options);
+    expect_isolated(server, 12, GetParam());
+    return ok_status();
+  });
+  EXPECT_TRUE(status.ok()) << status.message();
+}
+
+}  // namespace
+}  // namespace octet::testing

@@ -1,0 +1,194 @@
+// Who may call: TLS, client certificates, the key, and addresses that cannot be had.
+#include <cstdlib>
+
+#include "runtime/service/reflection.grpc.pb.h"
+#include "tests/model/temp_folder.h"
+#include "tests/service/test_server.h"
+
+namespace octet::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using RpcCode = grpc::StatusCode;
+
+// An authority, and certificates of a server and a client by it.
+class Certificates {
+ public:
+  Certificates() {
+    run("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem");
+    for (const std::string name : {"server", "client"}) {
+      run("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -addext "
+          "subjectAltName=IP:127.0.0.1 -keyout " +
+          name + ".key -out " + name + ".csr");
+      run("x509 -req -in " + name +
+          ".csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out " + name + ".pem");
+    }
+  }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string text(const std::string& name) const { return read_file(folder_ / name); }
+
+ private:
+  void run(const std::string& arguments) const {
+    const std::string command = "cd " + folder_.path().string() + " && openssl " + arguments + " 2>/dev/null";
+    OCTET_CHECK(std::system(command.c_str()) == 0, "{}", command);
+  }
+
+  TempFolder folder_;
+};
+
+Reply ask(const TestServer& server, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
+  const auto stub = v1::Generation::NewStub(server.connect(credentials));
+  return stream(*stub, text_request("a", 2));
+}
+
+TEST(Tls, ServesThoseWhoSpeakItAndNobodyElse) {
+  const Certificates files;
+  TestServerOptions options;
+  options.server.tls_cert = files.path("server.pem");
+  options.server.tls_key = files.path("server.key");
+  const TestServer server(options);
+  EXPECT_TRUE(ask(server, grpc::SslCredentials({files.text("ca.pem"), "", ""})).status.ok());
+  EXPECT_EQ(ask(server, grpc::InsecureChannelCredentials()).status.error_code(), RpcCode::UNAVAILABLE);
+}
+
+TEST(Tls, ClientsNeedACertificateWhereAnAuthorityIsNamed) {
+  const Certificates files, others;
+  TestServerOptions options;
+  options.server.tls_cert = files.path("server.pem");
+  options.server.tls_key = files.path("server.key");
+  options.server.tls_client_ca = files.path("ca.pem");
+  const TestServer server(options);
+  const auto with = [&](const Certificates& from) {
+    return grpc::SslCredentials({files.text("ca.pem"), from.text("client.key"), from.text("client.pem")});
+  };
+  EXPECT_TRUE(ask(server, with(files)).status.ok());
+  EXPECT_EQ(ask(server, with(others)).status.error_code(), RpcCode::UNAVAILABLE);
+  const auto without = grpc::SslCredentials({files.text("ca.pem"), "", ""});
+  EXPECT_EQ(ask(server, without).status.error_code(), RpcCode::UNAVAILABLE);
+}
+
+class ApiKey : public ::testing::Test {
+ protected:
+  static TestServerOptions with_key(const TempFolder& folder) {
+    write_file(folder / "key", "correct horse\nanything\n");
+    TestServerOptions options;
+    options.server.api_key_file = (folder / "key").string();
+    return options;
+  }
+
+  TempFolder folder_;
+  TestServer server_{with_key(folder_)};
+};
+
+TEST_F(ApiKey, IsAskedForOnEveryRouteButHealth) {
+  const auto stub = server_.stub();
+  for (const std::string wrong : {"", "x", "correct hors", "correct horse!", "Correct horse", "anything"}) {
+    const CallOptions options{.api_key = wrong};
+    const auto refused = [&](const auto& method) {
+      grpc::ClientContext context;
+      set_up(context, options);
+      const grpc::Status status = method(context);
+      EXPECT_EQ(status.error_code(), RpcCode::UNAUTHENTICATED) << wrong;
+      EXPECT_EQ(details_of(status).code(), RpcCode::UNAUTHENTICATED);
+    };
+    refused([&](auto& context) {
+      v1::TokenizeResponse r;
+      return stub->Tokenize(&context, {}, &r);
+    });
+    refused([&](auto& context) {
+      v1::DetokenizeResponse r;
+      return stub->Detokenize(&context, {}, &r);
+    });
+    refused([&](auto& context) {
+      v1::ModelInfo r;
+      return stub->GetModelInfo(&context, {}, &r);
+    });
+    refused([&](auto& context) {
+      v1::ServerInfo r;
+      return stub->GetServerInfo(&context, {}, &r);
+    });
+    refused([&](auto& context) {
+      v1::AbortResponse r;
+      return stub->Abort(&context, {}, &r);
+    });
+    refused([&](auto& context) {
+      const auto reflection = grpc::reflection::v1alpha::ServerReflection::NewStub(server_.connect());
+      const auto asked = reflection->ServerReflectionInfo(&context);
+      grpc::reflection::v1alpha::ServerReflectionResponse response;
+      EXPECT_FALSE(asked->Read(&response));
+      return asked->Finish();
+    });
+    EXPECT_EQ(stream(*stub, text_request("a", 2), options).status.error_code(), RpcCode::UNAUTHENTICATED);
+    EXPECT_EQ(generate(*stub, text_request("a", 2), options).status.error_code(), RpcCode::UNAUTHENTICATED);
+  }
+  EXPECT_TRUE(is_serving(*server_.connect()));
+}
+
+TEST_F(ApiKey, OpensEveryRoute) {
+  const auto stub = server_.stub();
+  const CallOptions right{.api_key = "correct horse"};
+  EXPECT_TRUE(stream(*stub, text_request("a", 2), right).status.ok());
+  EXPECT_TRUE(generate(*stub, text_request("a", 2), right).status.ok());
+  grpc::ClientContext context;
+  set_up(context, right);
+  v1::ModelInfo model;
+  EXPECT_TRUE(stub->GetModelInfo(&context, {}, &model).ok());
+}
+
+TEST(Reflection, GivesTheSurfaceFromTheServerItself) {
+  namespace reflection = grpc::reflection::v1alpha;
+  const TestServer server;
+  const auto stub = reflection::ServerReflection::NewStub(server.connect());
+  grpc::ClientContext context;
+  const auto asked = stub->ServerReflectionInfo(&context);
+  const auto ask_for = [&](const auto& fill) {
+    reflection::ServerReflectionRequest request;
+    fill(request);
+    EXPECT_TRUE(asked->Write(request));
+    reflection::ServerReflectionResponse response;
+    EXPECT_TRUE(asked->Read(&response));
+    return response;
+  };
+  const auto list = ask_for([](auto& request) { request.set_list_services(""); });
+  EXPECT_EQ(list.list_services_response().service(0).name(), "octet.v1.Generation");
+  const auto file = ask_for([](auto& request) { request.set_file_containing_symbol("octet.v1.Generation"); });
+  ASSERT_EQ(file.file_descriptor_response().file_descriptor_proto_size(), 3);  // with Any and Duration
+  EXPECT_THAT(file.file_descriptor_response().file_descriptor_proto(0), HasSubstr("GenerateStream"));
+  const auto unknown = ask_for([](auto& request) { request.set_file_containing_symbol("no.such.Thing"); });
+  EXPECT_EQ(unknown.error_response().error_code(), RpcCode::NOT_FOUND);
+  asked->WritesDone();
+  EXPECT_TRUE(asked->Finish().ok());
+}
+
+// One line that says what is wrong.
+void expect_no_start(const ServerOptions& options, const std::vector<std::string>& parts) {
+  const auto server = Server::start(options, {}, {});
+  ASSERT_FALSE(server.ok());
+  EXPECT_EQ(server.status().code(), StatusCode::kInvalidInput);
+  EXPECT_EQ(std::ranges::count(server.status().message(), '\n'), 0);
+  for (const std::string& part : parts) EXPECT_THAT(server.status().message(), HasSubstr(part));
+}
+
+TEST(Start, SaysWhatIsWrongWithItsFlags) {
+  const TestServer running(TestServerOptions{.server = {.metrics_listen = "any"}});
+  const std::string taken = running.server().address();
+  const std::string taken_metrics = running.server().metrics_address();
+  const std::string any = "127.0.0.1:0";
+  const TempFolder folder;
+  write_file(folder / "nonsense", "nonsense");
+  write_file(folder / "empty", "\n");
+  const std::string nonsense = (folder / "nonsense").string();
+  expect_no_start({.listen = taken, .metrics_listen = ""}, {"--listen", taken, "in use"});
+  expect_no_start({.listen = any, .metrics_listen = taken_metrics}, {"--metrics-listen", taken_metrics});
+  expect_no_start({.listen = "nowhere.invalid:1", .metrics_listen = ""}, {"--listen", "nowhere.invalid"});
+  expect_no_start({.listen = any, .metrics_listen = "", .tls_cert = nonsense}, {"--tls-key"});
+  expect_no_start({.listen = any, .metrics_listen = "", .tls_cert = nonsense, .tls_key = nonsense}, {nonsense});
+  expect_no_start({.listen = any, .metrics_listen = "", .tls_cert = "/no/file", .tls_key = nonsense}, {"/no/file"});
+  expect_no_start({.listen = any, .metrics_listen = "", .tls_client_ca = nonsense}, {"--tls-client-ca", "--tls-cert"});
+  expect_no_start({.listen = any, .metrics_listen = "", .api_key_file = "/no/file"}, {"/no/file"});
+  expect_no_start({.listen = any, .metrics_listen = "", .api_key_file = (folder / "empty").string()}, {"empty"});
+}
+
+}  // namespace
+}  // namespace octet::testing
