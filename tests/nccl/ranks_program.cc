@@ -285,6 +285,11 @@ Status count_step(Model& model, const Layout& layout, const Reference& reference
         layout.text().c_str(), step.kernels + 0ULL, step.gemms + 0ULL, step.graphs + 0ULL, step.waits + 0ULL,
         step.nccl_calls + 0ULL, step.nccl_operations + 0ULL, step.nccl_bytes + 0ULL);
   }
+  // CommWorld::wait asks events, so no call of the step blocks.
+  const uint64_t expected_graphs = layout.exchange == ExchangePolicy::kReplicated && layout.graphs ? 1 : 0;
+  if (step.graphs != expected_graphs || step.waits != 0) {
+    return failed("{}: {} graph launches, {} blocking calls", layout.text(), step.graphs, step.waits);
+  }
   const Topology& t = layout.topology;
   if (world.size() == 1 || layout.exchange != ExchangePolicy::kReplicated || t.tp != world.size() ||
       t.ep != world.size())
