@@ -56,6 +56,7 @@ class Session {
   // kInvalidInput when there is none.
   Result<const Tokenizer*> require_tokenizer() const;
   const Topology& topology() const { return topology_; }
+  const std::vector<std::vector<int32_t>>& experts_of_place() const { return options_.experts_of_place; }
   std::string device() const { return std::string(backend_->name()); }
   // Tokens that the KV cache of all dp groups holds.
   int64_t kv_cache_tokens() const { return options_.num_pages * kPageTokens * topology_.dp; }

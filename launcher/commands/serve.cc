@@ -88,6 +88,7 @@ class ServeCommand final : public Command {
     model.bounds = session.request_bounds();
     model.engine = session.engine_options();
     model.topology = session.topology();
+    model.experts_of_place = session.experts_of_place();
     model.device = session.device();
     model.kv_cache_tokens = session.kv_cache_tokens();
     if (model.tokenizer == nullptr) return model;

@@ -104,6 +104,7 @@ Result<bool> Engine::step() {
   scheduler_.commit();
   ++totals_.num_steps;
   totals_.num_rows += last_step_.num_rows;
+  last_step_.totals = result->totals;
   deliver_all(step, result->logits);
   last_step_.deliver_seconds = seconds_between(computed, Clock::now());
   return !active_.empty();

@@ -42,12 +42,13 @@ struct EngineStats {
 
 // What one step did, and where its time went.
 struct StepFacts {
-  int64_t num_rows = 0;         // token rows computed; 0: there was nothing to do
-  int64_t num_sequences = 0;    // that they belong to
-  int64_t num_tokens = 0;       // delivered
-  double schedule_seconds = 0;  // to plan it
-  double run_seconds = 0;       // the model
-  double deliver_seconds = 0;   // sampling, and the clients' callbacks
+  int64_t num_rows = 0;                 // token rows computed; 0: there was nothing to do
+  int64_t num_sequences = 0;            // that they belong to
+  int64_t num_tokens = 0;               // delivered
+  double schedule_seconds = 0;          // to plan it
+  double run_seconds = 0;               // the model
+  double deliver_seconds = 0;           // sampling, and the clients' callbacks
+  const ModelTotals* totals = nullptr;  // in the steps that collect them; valid until the next step
 };
 
 // A request's samples begin as one sequence: the prompt is computed once, each sample's first token comes from its last

@@ -10,6 +10,9 @@ namespace {
 // What a running sequence adds to its group's load beside its pending tokens: its output is still to come.
 constexpr int64_t kRunningLoad = kPageTokens;
 
+// Every so many steps the ranks tell rank 0 their totals: often enough for metrics, too rarely to cost anything.
+constexpr uint64_t kTotalsInterval = 16;
+
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits)
@@ -60,6 +63,7 @@ void Scheduler::clear_step() {
   step_.rows.clear();
   step_.logits.clear();
   step_.plan.step = num_steps_;
+  step_.plan.wants_totals = num_steps_ % kTotalsInterval == 0;
   step_.plan.groups.resize(static_cast<size_t>(limits_.num_groups));
   for (GroupPlan& group : step_.plan.groups) {
     group.token_ids.clear();

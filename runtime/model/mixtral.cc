@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "parallel/expert_placement.h"
 #include "runtime/model/attention_layer.h"
@@ -65,6 +66,9 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend
       all_to_all_exchange_(backend, comms, topology, exchange),
       workspace_(backend, config_, shard_, options_.max_rows,
                  std::max(replicated_exchange_.max_assignments(), all_to_all_exchange_.max_assignments())),
+      chosen_(backend, config_.num_layers, options_.max_rows, config_.experts_per_token),
+      expert_load_(config_.num_layers, config_.num_experts),
+      totals_{.expert_load = expert_load_},
       attention_{shard_.kv_heads.size() * (config_.num_heads / config_.num_kv_heads), shard_.kv_heads.size(),
                  config_.head_dim, config_.sliding_window},
       inverse_frequency_(inverse_frequencies(config_, backend)),
@@ -205,7 +209,7 @@ void Mixtral::enqueue_layers(const StepPlan& plan, const Strategy& strategy, con
     attention_layer(step, weights_.attention[static_cast<size_t>(layer)], kv_.layer(layer), x);
     // A prompt's other rows need no more of the model than the keys and values they have just left.
     if (layer == config_.num_layers - 1) x = select_logit_rows(plan, strategy, x);
-    moe_layer(step, weights_.moe[static_cast<size_t>(layer)], x);
+    moe_layer(step, weights_.moe[static_cast<size_t>(layer)], chosen_.layer(layer, x.rows()), x);
   }
 
   timer_.enter(StepPhase::kRest);
@@ -213,6 +217,35 @@ void Mixtral::enqueue_layers(const StepPlan& plan, const Strategy& strategy, con
   comms_.world.progress().set_place(kNoLayer, Phase::kLogits);
   const TensorView wanted = strategy.rows->gather(x, *stream_);
   backend_.gemm(wanted, weights_.lm_head, logits_.view.slice_rows(0, wanted.rows()), *stream_);
+}
+
+// Where several ranks hold the same rows, the first of them counts.
+void Mixtral::count_experts(const GroupPlan& group, const Strategy& strategy) {
+  const bool sliced = strategy.rows == &sliced_rows_;
+  ++totals_.steps_of_layout[static_cast<size_t>(sliced ? RowLayoutKind::kSliced : RowLayoutKind::kReplicated)];
+  if (!sliced && topology_.tp_index(comms_.world.rank()) != 0) return;
+  const int64_t num_rows = strategy.rows->begin(group.num_rows()).size();
+  chosen_.count(num_rows, strategy.rows->select(group.logit_rows).size(), expert_load_);
+}
+
+void Mixtral::collect_totals() {
+  int64_t waited = 0;
+  for (const PhaseTotals& phase : comms_.world.progress().totals()) waited += phase.nanoseconds;
+  totals_message_.assign(expert_load_.all().begin(), expert_load_.all().end());
+  totals_message_.push_back(waited);
+  totals_.expert_load.clear();
+  totals_.wait_seconds.clear();
+  const auto add_rank = [&] {
+    const auto load = std::span<const int64_t>(totals_message_).first(expert_load_.all().size());
+    totals_.expert_load.add(load);
+    totals_.wait_seconds.push_back(static_cast<double>(totals_message_.back()) * 1e-9);
+  };
+  if (topology_.world == 1) return add_rank();
+  comms_.world.progress().set_place(kNoLayer, Phase::kPlan);
+  for (const auto& bytes : comms_.world.host().gather(std::as_bytes(std::span(totals_message_)), /*root=*/0)) {
+    std::memcpy(totals_message_.data(), bytes.data(), bytes.size());
+    add_rank();
+  }
 }
 
 std::optional<DecodeShape> Mixtral::padded_shape(const StepPlan& plan, const Strategy& strategy) const {
@@ -238,12 +271,15 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
     enqueue();
   }
   const TensorView logits = collect_logits(plan, logits_.view.slice_rows(0, std::ssize(group.logit_rows)));
+  chosen_.download(*stream_);
   comms_.world.wait(*stream_);
+  count_experts(group, strategy);
   if (topology_.world > 1 && comms_.world.rank() == 0) {
     scatter_columns(plan, host_gathered_.view.as<float>(), logits.as<float>());
   }
+  if (plan.wants_totals) collect_totals();
   timer_.stop();
-  return StepResult{logits};
+  return StepResult{logits, plan.wants_totals && comms_.world.rank() == 0 ? &totals_ : nullptr};
 }
 
 }  // namespace octet

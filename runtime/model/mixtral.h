@@ -16,6 +16,7 @@
 #include "parallel/tree_reduce.h"
 #include "runtime/model/checkpoint.h"
 #include "runtime/model/decode_shape.h"
+#include "runtime/model/expert_load.h"
 #include "runtime/model/kv_store.h"
 #include "runtime/model/model_runner.h"
 #include "runtime/model/shard_weights.h"
@@ -85,6 +86,10 @@ class Mixtral final : public ModelRunner {
   }
   // The page behind all others, where padded rows write.
   int32_t scratch_page() const { return static_cast<int32_t>(options_.num_pages); }
+  // Adds the step's choices, which are in host memory by now, to this rank's load.
+  void count_experts(const GroupPlan& group, const Strategy& strategy);
+  // Sums the ranks' totals on rank 0. Collective.
+  void collect_totals();
   // The logits of all groups' rows on rank 0, in host memory.
   TensorView collect_logits(const StepPlan& plan, TensorView shard);
   // Takes what collect_logits brought, after the wait.
@@ -109,6 +114,10 @@ class Mixtral final : public ModelRunner {
   ReplicatedExpertExchange replicated_exchange_;
   AllToAllExpertExchange all_to_all_exchange_;
   Workspace workspace_;
+  ChosenExperts chosen_;
+  ExpertLoad expert_load_;  // of the rows that this rank counts
+  ModelTotals totals_;      // of all ranks when they were last asked; rank 0
+  std::vector<int64_t> totals_message_;
   AttentionShape attention_;
 
   Tensor inverse_frequency_;           // [head_dim / 2]

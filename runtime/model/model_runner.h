@@ -7,6 +7,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/base/tensor.h"
+#include "runtime/model/expert_load.h"
 #include "runtime/model/step_plan.h"
 
 namespace octet {
@@ -15,6 +16,7 @@ namespace octet {
 // F32 [num_logit_rows, vocab] in host memory, valid until the next run. On ranks other than 0: no rows.
 struct StepResult {
   TensorView logits;
+  const ModelTotals* totals = nullptr;  // where the plan asked for them, on rank 0; valid until the next run
 };
 
 class ModelRunner {

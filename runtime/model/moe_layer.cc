@@ -2,7 +2,7 @@
 
 namespace octet {
 
-void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView x) {
+void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView ids, TensorView x) {
   Backend& backend = step.backend;
   Stream& stream = step.stream;
   Workspace& scratch = step.workspace;
@@ -14,7 +14,6 @@ void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView x)
   step.experts.announce(h, stream);
   step.timer.enter(StepPhase::kRouter);
   const TensorView logits = scratch.router_logits.view.slice_rows(0, x.rows());
-  const TensorView ids = scratch.expert_ids.view.slice_rows(0, x.rows());
   const TensorView expert_weights = scratch.expert_weights.view.slice_rows(0, x.rows());
   backend.gemm(h, weights.router, logits, stream);
   backend.route_top_k(logits, ids, expert_weights, stream);

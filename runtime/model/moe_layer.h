@@ -6,7 +6,8 @@
 
 namespace octet {
 
-// x F32 [this rank's rows, hidden], updated in place.
-void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView x);
+// x F32 [this rank's rows, hidden], updated in place. ids I32 [the same rows, top_k] receives the experts that are
+// picked.
+void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView ids, TensorView x);
 
 }  // namespace octet

@@ -15,7 +15,6 @@ Workspace::Workspace(Backend& backend, const ModelConfig& config, const ShardPla
   delta = rows_of(DType::kF32, max_rows, config.hidden_size);
   rope_table = rows_of(DType::kF32, max_rows, config.head_dim);
   router_logits = rows_of(DType::kF32, max_rows, config.num_experts);
-  expert_ids = rows_of(DType::kI32, max_rows, config.experts_per_token);
   expert_weights = rows_of(DType::kF32, max_rows, config.experts_per_token);
   activated = rows_of(DType::kF32, max_assignments, plan.ffn.size());
   expert_out = rows_of(DType::kF32, max_assignments, config.hidden_size);

@@ -23,7 +23,6 @@ struct Workspace {
   Tensor delta;           // [rows, hidden]: what a block adds to the residual stream
   Tensor rope_table;      // [rows, head_dim]
   Tensor router_logits;   // [rows, num_experts]
-  Tensor expert_ids;      // I32 [rows, top_k]
   Tensor expert_weights;  // [rows, top_k]
   Tensor activated;       // [assignments, ffn of this rank]
   Tensor expert_out;      // [assignments, hidden]

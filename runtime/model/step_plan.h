@@ -22,6 +22,7 @@ struct GroupPlan {
 struct StepPlan {
   uint64_t step = 0;
   std::vector<GroupPlan> groups;  // one for each dp index; possibly without rows
+  bool wants_totals = false;      // whether rank 0 asks all ranks for their ModelTotals behind the step
 };
 
 }  // namespace octet

@@ -75,6 +75,7 @@ GenerationService::GenerationService(ServiceFacts facts, ServiceMetrics& metrics
                                      std::function<void(const Status&)> on_engine_failure)
     : facts_(std::move(facts)),
       metrics_(metrics),
+      model_metrics_(*metrics.registry(), facts_.model.experts_of_place),
       on_engine_failure_(std::move(on_engine_failure)),
       calls_(facts_.model.engine.max_batch + facts_.limits.max_queue),
       work_(kParsers) {}
@@ -97,7 +98,10 @@ void GenerationService::fail(const std::string& why) {
   calls_.end_all(status);
 }
 
-void GenerationService::on_step(const StepFacts& facts, const EngineStats& stats) { metrics_.on_step(facts, stats); }
+void GenerationService::on_step(const StepFacts& facts, const EngineStats& stats) {
+  metrics_.on_step(facts, stats);
+  if (facts.totals != nullptr) model_metrics_.update(*facts.totals);
+}
 
 void GenerationService::on_token(GenerationCall& call, const TokenEvent& event) {
   const auto now = GenerationCall::Clock::now();

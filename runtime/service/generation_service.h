@@ -9,6 +9,7 @@
 #include "runtime/service/call_registry.h"
 #include "runtime/service/engine_thread.h"
 #include "runtime/service/generation_rpc.h"
+#include "runtime/service/model_metrics.h"
 #include "runtime/service/octet.grpc.pb.h"
 #include "runtime/service/open_rpcs.h"
 #include "runtime/service/served_model.h"
@@ -87,6 +88,7 @@ class GenerationService final : public v1::Generation::CallbackService, public E
 
   const ServiceFacts facts_;
   ServiceMetrics& metrics_;
+  ModelMetrics model_metrics_;
   const std::function<void(const Status&)> on_engine_failure_;
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   std::atomic<ServiceState> state_ = ServiceState::kLoading;

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "parallel/topology.h"
 #include "runtime/engine/engine.h"
@@ -23,6 +24,7 @@ struct ServedModel {
   RequestBounds bounds;
   EngineOptions engine;
   Topology topology;
+  std::vector<std::vector<int32_t>> experts_of_place;  // [ep]
   std::string device;
   int64_t kv_cache_tokens = 0;  // of all dp groups together
 };

@@ -105,7 +105,7 @@ INSTANTIATE_TEST_SUITE_P(Goldens, LayoutTest,
 
 TEST(GoldenTest, LogitsAgreeOver32768Positions) {
   const auto goldens = read_golden("long-32k");
-  ModelOnOneRank model(golden_checkpoint("long-32k"), {}, 32768);
+  ModelOnOneRank model(golden_checkpoint("long-32k"), BackendOptions{}, 32768);
   expect_logits_agree(model.logits(goldens[0].ids, goldens[0].positions, 512), goldens[0]);
 }
 

@@ -21,6 +21,7 @@ struct JobOptions {
   std::vector<std::vector<int32_t>> experts_of_place;
   int64_t chunk = 1 << 20;  // rows of one sequence in one step
   DType exchange_dtype = DType::kF32;
+  ExpertLoad* expert_load = nullptr;  // receives what rank 0 collects in the last step
 };
 
 constexpr int64_t kPagesOfSequence = 4;
@@ -78,9 +79,11 @@ Rows run_job(const std::string& name, const Prompts& prompts, const JobOptions& 
     options.experts_of_place = job.experts_of_place;
     OCTET_ASSIGN_OR_RETURN(const auto model, Mixtral::create(checkpoint, job.topology, *backend, comms, options));
     StepPlan plan;
+    plan.wants_totals = job.expert_load != nullptr;
     for (int64_t step = 0; make_plan(prompts, job, step, plan); ++step) {
       OCTET_ASSIGN_OR_RETURN(const StepResult result, model->run(plan));
       if (world.rank() != 0) continue;
+      if (job.expert_load != nullptr) *job.expert_load = result.totals->expert_load;
       const float* logits = result.logits.as<float>();
       for (const size_t s : prompts_of_logits(prompts, job, step)) {
         rows[s].assign(logits, logits + model->vocab_size());
@@ -148,6 +151,33 @@ TEST_P(RanksTest, EveryLayoutGivesTheBitsOfOneRank) {
   for (const Topology& topology : layouts_of(world_, config_)) {
     for (const ExchangePolicy policy : policies(topology)) {
       EXPECT_EQ(run_job(name_, prompts_, {topology, policy, {}}), expected_) << describe(topology, policy);
+    }
+  }
+}
+
+// Whoever holds the rows, each is counted once; in the last layer only those whose logits are wanted.
+TEST_P(RanksTest, EveryLayoutCountsTheTokensOfEveryExpertOnce) {
+  int64_t num_rows = 0;
+  for (const auto& prompt : prompts_) num_rows += std::ssize(prompt);
+  ExpertLoad expected;
+  JobOptions job;
+  job.expert_load = &expected;
+  run_job(name_, prompts_, job);
+  job.chunk = 9;
+  for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+    int64_t tokens = 0;
+    for (int64_t e = 0; e < config_.num_experts; ++e) tokens += expected.tokens(layer, e);
+    EXPECT_EQ(tokens, config_.experts_per_token *
+                          (layer + 1 < config_.num_layers ? num_rows : static_cast<int64_t>(prompts_.size())));
+  }
+  for (const Topology& topology : layouts_of(world_, config_)) {
+    for (const ExchangePolicy policy : policies(topology)) {
+      ExpertLoad load;
+      job.topology = topology;
+      job.exchange = policy;
+      job.expert_load = &load;
+      run_job(name_, prompts_, job);
+      EXPECT_TRUE(std::ranges::equal(load.all(), expected.all())) << describe(topology, policy);
     }
   }
 }
