@@ -26,7 +26,7 @@ struct DeviceProbe {
   std::string problem;          // why there are none, in the device library's words; empty: nothing is wrong
 };
 
-// Takes no memory on any device that outlives the call.
+// Asking a GPU what is free gives it a context, which takes some of its memory until the process ends.
 DeviceProbe probe_devices();
 
 }  // namespace octet

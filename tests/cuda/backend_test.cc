@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 
 #include "kernels/backend_factory.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/device_probe.h"
 #include "tests/cuda/cuda_fixture.h"
 
 namespace octet {
@@ -19,8 +21,22 @@ TEST_F(CudaBackendTest, IsTheDefaultWhereAGpuIs) {
   EXPECT_THAT(make_backend({"cuda", 1, "avx2"}).status().message(), HasSubstr("--isa avx2"));
 }
 
+TEST_F(CudaBackendTest, TheProbeSeesWhatTheBackendRunsOn) {
+  const DeviceProbe probe = probe_devices();
+  EXPECT_TRUE(probe.built_in);
+  EXPECT_EQ(probe.problem, "");
+  EXPECT_THAT(probe.library_version, ::testing::MatchesRegex("[0-9]+\\.[0-9]+"));
+  ASSERT_FALSE(probe.gpus.empty());
+  const GpuFacts& gpu = probe.gpus.front();
+  EXPECT_THAT(std::string(backend_->name()), HasSubstr(gpu.name));
+  EXPECT_GE(gpu.compute_major, 8);
+  EXPECT_GT(gpu.num_multiprocessors, 0);
+  EXPECT_GT(gpu.free_bytes, 0);
+  EXPECT_LE(gpu.free_bytes, gpu.memory_bytes);
+}
+
 TEST_F(CudaBackendTest, AGpuThatIsNotThereIsRefused) {
-  const Status status = make_backend({"cuda", 0, "", 1000}).status();
+  const Status status = CudaBackend::create(1000).status();
   EXPECT_EQ(status.code(), StatusCode::kInvalidInput);
   EXPECT_THAT(status.message(), AllOf(HasSubstr("--device cuda"), HasSubstr("GPU 1000")));
 }
