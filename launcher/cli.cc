@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "comm/comm_factory.h"
 #include "launcher/command.h"
@@ -86,16 +88,22 @@ std::string explain(const CLI::ParseError& error, const CLI::App& active, const 
 
 std::string process_label() { return launched_rank() == 0 ? "octet" : fmt::format("octet rank {}", launched_rank()); }
 
-// The ranks of a job agree on what is wrong; what they have said already has no message here.
+// The ranks of a job agree on what is wrong, and rank 0 tells it. A rank that ended before it would have mpirun end
+// rank 0, too, perhaps with nothing said: the others stay until mpirun ends them.
+void tell(const std::string& message) {
+  constexpr std::chrono::seconds kTimeToTell{2};
+  if (launched_rank() == 0) return log_error("{}", message);
+  std::this_thread::sleep_for(kTimeToTell);
+}
+
+// What has been told already has no message here.
 int fail(const Status& status) {
-  if (launched_rank() == 0 && !status.message().empty()) log_error("{}", status.message());
+  if (!status.message().empty()) tell(status.message());
   return status.exit_code();
 }
 
 int usage_error(const std::string& message, const CLI::App& active) {
-  if (launched_rank() == 0) {
-    log_error("{} (see octet {}--help)", message, active.get_parent() == nullptr ? "" : full_name(active) + " ");
-  }
+  tell(fmt::format("{} (see octet {}--help)", message, active.get_parent() == nullptr ? "" : full_name(active) + " "));
   return invalid_input("usage").exit_code();
 }
 
