@@ -75,12 +75,12 @@ void EngineThread::start(const std::shared_ptr<GenerationCall>& call) {
 void EngineThread::on_finish(GenerationCall& call, const FinishEvent& event) {
   Answer& answer = call.answer();
   answer.on_finish(event);
+  observer_.on_sample(call, event);  // first: who has its answer finds it in the metrics
   if (event.reason == FinishReason::kError) {
     call.end(rpc_error(grpc::StatusCode::INTERNAL, event.status.message()));
   } else if (answer.done()) {
     call.end(grpc::Status::OK);
   }
-  observer_.on_sample(call, event);
 }
 
 // Nobody waits for these any more, or their time is over: the next step frees their pages first of all.

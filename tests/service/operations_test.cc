@@ -6,6 +6,7 @@
 #include <atomic>
 #include <future>
 #include <sstream>
+#include <thread>
 
 #include "tests/service/test_server.h"
 
@@ -83,6 +84,17 @@ double value_of(const std::string& metrics, const std::string& name) {
   return -1;
 }
 
+// When so many tokens have been generated and the step of the last one is over: a client has its answer before that.
+std::string scrape_after(const std::string& address, double num_tokens) {
+  for (std::string metrics;; std::this_thread::sleep_for(std::chrono::milliseconds(1))) {
+    metrics = scrape(address);
+    if (value_of(metrics, "octet_generation_tokens_total") >= num_tokens &&
+        value_of(metrics, "octet_num_requests_running") == 0) {
+      return scrape(address);
+    }
+  }
+}
+
 TEST(Metrics, CountWhatWasServed) {
   TestServerOptions options{.server = {.metrics_listen = "any"}};
   options.watch.heartbeat_ages = [] { return std::vector<double>{0, 0.25}; };
@@ -96,12 +108,12 @@ TEST(Metrics, CountWhatWasServed) {
   const TestServer server(options);
   const auto stub = server.stub();
   const std::string& address = server.server().metrics_address();
-  const std::string before = scrape(address);
+  const std::string before = scrape_after(address, 1);
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(stream(*stub, token_request(100, 10, 5)).status.ok());
   v1::GenerateRequest wrong = text_request("a", 1);
   wrong.mutable_sampling()->set_top_k(-1);
   EXPECT_FALSE(stream(*stub, wrong).status.ok());
-  const std::string after = scrape(address);
+  const std::string after = scrape_after(address, 31);
   const auto growth = [&](const std::string& name) { return value_of(after, name) - value_of(before, name); };
   EXPECT_EQ(growth("octet_prompt_tokens_total"), 300);
   EXPECT_EQ(growth("octet_generation_tokens_total"), 30);
