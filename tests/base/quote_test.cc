@@ -16,7 +16,7 @@ TEST(Quote, WhatWouldBreakALineIsEscaped) {
   EXPECT_EQ(quote("a\nb\r\t\x1b[0m\0'\\\x7f"sv), R"('a\x0ab\x0d\x09\x1b[0m\x00\'\\\x7f')");
 }
 
-TEST(Quote, LongTextIsCutBetweenCharacters) {
+TEST(Quote, ALongTextIsCutBetweenCharacters) {
   EXPECT_EQ(quote(std::string(120, 'x')), "'" + std::string(120, 'x') + "'");
   EXPECT_EQ(quote(std::string(121, 'x')), "'" + std::string(120, 'x') + "...'");
   EXPECT_EQ(quote(std::string(119, 'x') + "€€"), "'" + std::string(119, 'x') + "...'");

@@ -96,7 +96,7 @@ TEST_F(WatchdogJob, RankThatDoesNotComeIsNamed) {
                     ContainsRegex("received [0-9]+ of [0-9]+ bytes and [01] of"), Not(HasSubstr("by rank 2"))));
 }
 
-TEST_F(WatchdogJob, LongComputingAndIdlenessAreNoHang) {
+TEST_F(WatchdogJob, ComputingAndIdlenessForLongAreNoHang) {
   for (const char* mode : {"compute", "idle"}) {
     Job job({mode, "3", "5000", "700"});
     EXPECT_EQ(job.exit_code(seconds(20)), 0) << mode << job.text();

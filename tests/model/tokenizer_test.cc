@@ -106,7 +106,7 @@ TEST(Tokenizer, EveryInvalidByteBecomesAReplacementCharacter) {
   }
 }
 
-TEST(Tokenizer, LongTextGetsTheIdsThatSentencepieceGivesTheWhole) {
+TEST(Tokenizer, ALongTextGetsTheIdsThatSentencepieceGivesTheWhole) {
   std::mt19937 random(9);
   const std::vector<std::string> parts = {"the ", "qz", "xj",   "0",    "7",  "  ", "\n",
                                           "é",    "▁",  "\xFF", "日本", ".,", "Ab", "</s>"};
