@@ -33,7 +33,11 @@ double seconds_between(SampleTimes::Clock::time_point from, SampleTimes::Clock::
 
 // The first sample's sequence before the first step.
 Sequence first_sequence(const Request& request, SequenceId id, int64_t output_limit) {
-  Sequence sequence{.id = id, .priority = request.priority, .tokens = {}, .wants_next_token = output_limit > 0};
+  Sequence sequence{.id = id,
+                    .priority = request.priority,
+                    .tokens = {},
+                    .wants_next_token = output_limit > 0,
+                    .wants_experts = request.routed_experts};
   sequence.tokens.reserve(request.prompt.size() + static_cast<size_t>(output_limit));  // decoding allocates nothing
   sequence.tokens = request.prompt;
   sequence.tokens.insert(sequence.tokens.end(), request.resumed_output.begin(), request.resumed_output.end());
@@ -75,6 +79,7 @@ Engine::ActiveRequest Engine::activate(Request request, RequestCallbacks callbac
   for (size_t i = 0; i < active.samples.size(); ++i) {
     active.samples[i].sequence.id = {id, static_cast<int32_t>(i)};
     active.samples[i].sequence.priority = active.request.priority;
+    active.samples[i].sequence.wants_experts = active.request.routed_experts;
   }
   active.samples.front().sequence = first_sequence(active.request, {id, 0}, active.output_limit);
   active.forked = active.samples.size() == 1;
@@ -105,7 +110,7 @@ Result<bool> Engine::step() {
   ++totals_.num_steps;
   totals_.num_rows += last_step_.num_rows;
   last_step_.totals = result->totals;
-  deliver_all(step, result->logits);
+  deliver_all(step, *result);
   last_step_.deliver_seconds = seconds_between(computed, Clock::now());
   return !active_.empty();
 }
@@ -126,11 +131,14 @@ const ScheduledStep& Engine::schedule() {
   return step;
 }
 
-void Engine::deliver_all(const ScheduledStep& step, TensorView logits) {
-  OCTET_CHECK(std::ssize(step.logits) == (step.logits.empty() ? 0 : logits.rows()));
+void Engine::deliver_all(const ScheduledStep& step, const StepResult& result) {
+  const size_t num_rows = step.logits.size();
+  OCTET_CHECK(std::ssize(step.logits) == (num_rows == 0 ? 0 : result.logits.rows()));
   const auto vocab_size = static_cast<size_t>(bounds_.vocab_size);
-  for (size_t row = 0; row < step.logits.size(); ++row) {
-    deliver(step.logits[row], {logits.as<float>() + row * vocab_size, vocab_size});
+  const size_t num_experts = num_rows == 0 ? 0 : result.experts.size() / num_rows;
+  for (size_t row = 0; row < num_rows; ++row) {
+    deliver(step.logits[row], {.logits = {result.logits.as<float>() + row * vocab_size, vocab_size},
+                               .experts = result.experts.subspan(row * num_experts, num_experts)});
   }
   drop_finished();
 }
@@ -158,39 +166,39 @@ EngineStats Engine::stats() const {
   return stats;
 }
 
-void Engine::deliver(const PlannedLogits& row, std::span<const float> logits) {
-  Sequence& sequence = *row.sequence;
+void Engine::deliver(const PlannedLogits& planned, const RowResult& row) {
+  Sequence& sequence = *planned.sequence;
   ActiveRequest& active = active_.at(sequence.id.request);
   Sample& sample = active.samples[static_cast<size_t>(sequence.id.sample)];
   if (active.cancelled() || sample.finished) return;
-  if (sequence.wants_prompt_logits(row.position)) deliver_prompt_logits(active, sequence, row.position, logits);
-  if (active.cancelled() || row.position + 1 < sequence.num_tokens()) return;
+  if (sequence.wants_prompt_logits(planned.position)) deliver_prompt_logits(active, sequence, planned.position, row);
+  if (active.cancelled() || planned.position + 1 < sequence.num_tokens()) return;
   if (!sample.last_token && sequence.id.sample == 0) totals_.num_prompt_tokens += std::ssize(active.request.prompt);
   if (!sequence.wants_next_token) return finish_all(active, FinishReason::kLength);
-  if (!active.forked) fork_samples(active, logits);
-  append_token(active, sample, logits);
+  if (!active.forked) fork_samples(active, row);
+  append_token(active, sample, row);
 }
 
-void Engine::deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position,
-                                   std::span<const float> logits) {
+void Engine::deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position, const RowResult& row) {
   ++sequence.num_prompt_logits_taken;
-  if (active.callbacks.on_prompt_logits) active.callbacks.on_prompt_logits(position, logits);
+  if (active.callbacks.on_prompt_logits) active.callbacks.on_prompt_logits(position, row.logits);
   const std::vector<TokenId>& prompt = active.request.prompt;
   const int64_t next = position + 1;
   if (!active.request.prompt_logprobs || !active.callbacks.on_prompt_logprobs || next == std::ssize(prompt)) return;
   const TokenId token = prompt[static_cast<size_t>(next)];
-  sampler_.logprobs(logits, token, *active.request.prompt_logprobs, logprobs_);
-  active.callbacks.on_prompt_logprobs(next, token, logprobs_);
+  sampler_.logprobs(row.logits, token, *active.request.prompt_logprobs, logprobs_);
+  const auto experts = active.request.routed_experts ? row.experts : std::span<const int32_t>();
+  active.callbacks.on_prompt_logprobs({.position = next, .token_id = token, .logprobs = logprobs_, .experts = experts});
 }
 
-void Engine::fork_samples(ActiveRequest& active, std::span<const float> logits) {
+void Engine::fork_samples(ActiveRequest& active, const RowResult& row) {
   active.forked = true;
   const Sequence& first = active.samples.front().sequence;
   for (size_t i = 1; i < active.samples.size(); ++i) {
     Sample& sample = active.samples[i];
     sample.sequence.tokens.reserve(first.tokens.capacity());
     sample.sequence.tokens = first.tokens;
-    append_token(active, sample, logits);
+    append_token(active, sample, row);
     if (!sample.finished && !active.cancelled()) scheduler_.fork(first, sample.sequence);
   }
 }
@@ -202,17 +210,18 @@ void Engine::count_token(Sample& sample) {
   ++last_step_.num_tokens;
 }
 
-void Engine::append_token(ActiveRequest& active, Sample& sample, std::span<const float> logits) {
+void Engine::append_token(ActiveRequest& active, Sample& sample, const RowResult& row) {
   if (active.cancelled()) return;
   Sequence& sequence = sample.sequence;
-  const Result<TokenId> token = sample_token(active, sequence, logits);
+  const Result<TokenId> token = sample_token(active, sequence, row.logits);
   if (!token.ok()) return finish(active, sample, FinishReason::kError, token.status());
   TokenEvent event{
       .id = sequence.id, .output_index = sequence.num_tokens() - std::ssize(active.request.prompt), .token_id = *token};
   if (active.request.params.logprobs) {
-    sampler_.logprobs(logits, *token, *active.request.params.logprobs, logprobs_);
+    sampler_.logprobs(row.logits, *token, *active.request.params.logprobs, logprobs_);
     event.logprobs = &logprobs_;
   }
+  if (active.request.routed_experts) event.experts = row.experts;
   sequence.tokens.push_back(*token);
   count_token(sample);
   event.finish = finish_reason(active, sequence);

@@ -102,15 +102,20 @@ class Engine {
     bool cancelled() const { return cancel_reason != FinishReason::kNone; }
   };
 
+  // What the model says of one row whose logits were wanted.
+  struct RowResult {
+    std::span<const float> logits;     // [vocab]
+    std::span<const int32_t> experts;  // [num_layers, top_k]; empty where no sequence of the step wants them
+  };
+
   ActiveRequest activate(Request request, RequestCallbacks callbacks, RequestId id) const;
   const ScheduledStep& schedule();
-  void deliver_all(const ScheduledStep& step, TensorView logits);
-  void deliver(const PlannedLogits& row, std::span<const float> logits);
-  void deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position,
-                             std::span<const float> logits);
-  void fork_samples(ActiveRequest& active, std::span<const float> logits);
+  void deliver_all(const ScheduledStep& step, const StepResult& result);
+  void deliver(const PlannedLogits& planned, const RowResult& row);
+  void deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position, const RowResult& row);
+  void fork_samples(ActiveRequest& active, const RowResult& row);
   void count_token(Sample& sample);
-  void append_token(ActiveRequest& active, Sample& sample, std::span<const float> logits);
+  void append_token(ActiveRequest& active, Sample& sample, const RowResult& row);
   Result<TokenId> sample_token(const ActiveRequest& active, const Sequence& sequence, std::span<const float> logits);
   static FinishReason finish_reason(const ActiveRequest& active, const Sequence& sequence);
   void finish(ActiveRequest& active, Sample& sample, FinishReason reason, Status status = {});

@@ -29,6 +29,8 @@ struct Request {
   // Log-probabilities of each prompt token but the first, and of this many most probable ones in its place. Not beside
   // prompt_logit_positions.
   std::optional<int64_t> prompt_logprobs = {};
+  // The experts chosen in the row from whose logits a token is drawn, or a prompt token scored: given with each.
+  bool routed_experts = false;
   // To resume an output that was cut off: its tokens so far, which count as output, and its sample index. Only with one
   // sample.
   std::vector<TokenId> resumed_output = {};
@@ -54,7 +56,16 @@ struct TokenEvent {
   int64_t output_index = 0;  // of the token in its output
   TokenId token_id = 0;
   const Logprobs* logprobs = nullptr;         // if asked for; valid during the call
+  std::span<const int32_t> experts = {};      // the same; [num_layers, top_k], each layer's most probable first
   FinishReason finish = FinishReason::kNone;  // why this is the last token, if it is
+};
+
+// A prompt token but the first.
+struct PromptTokenEvent {
+  int64_t position = 0;
+  TokenId token_id = 0;
+  const Logprobs& logprobs;               // valid during the call
+  std::span<const int32_t> experts = {};  // as TokenEvent's
 };
 
 // When a sample came how far. Unset: it never did.
@@ -86,8 +97,8 @@ struct RequestCallbacks {
   std::function<void(const FinishEvent&)> on_finish = {};
   // Raw logits [vocab] of a wanted prompt position, valid during the call; each position once, ascending.
   std::function<void(int64_t position, std::span<const float> logits)> on_prompt_logits = {};
-  // What Request::prompt_logprobs asked for of the prompt token at `position` >= 1, valid during the call; ascending.
-  std::function<void(int64_t position, TokenId token_id, const Logprobs& logprobs)> on_prompt_logprobs = {};
+  // What Request::prompt_logprobs asked for; ascending.
+  std::function<void(const PromptTokenEvent&)> on_prompt_logprobs = {};
 };
 
 // What requests are held against.

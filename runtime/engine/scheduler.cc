@@ -64,6 +64,7 @@ void Scheduler::clear_step() {
   step_.logits.clear();
   step_.plan.step = num_steps_;
   step_.plan.wants_totals = num_steps_ % kTotalsInterval == 0;
+  step_.plan.wants_experts = false;
   step_.plan.groups.resize(static_cast<size_t>(limits_.num_groups));
   for (GroupPlan& group : step_.plan.groups) {
     group.token_ids.clear();
@@ -284,6 +285,7 @@ void Scheduler::plan_rows(Sequence& sequence, int64_t num_rows, Room& room) {
     if (!sequence.wants_logits(position)) continue;
     plan.logit_rows.push_back(static_cast<int32_t>(first_row + row));
     step_.logits.push_back({&sequence, position});
+    if (sequence.wants_experts) step_.plan.wants_experts = true;
     --room.logit_rows;
   }
   room.rows -= num_rows;

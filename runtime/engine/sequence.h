@@ -29,6 +29,7 @@ struct Sequence {
   int64_t num_computed = 0;                          // leading tokens whose K and V lie in its pages; 0 unless running
   int64_t group = -1;                                // the dp group that holds its pages; -1 unless running
   bool wants_next_token = true;                      // whether the logits behind the last token are wanted
+  bool wants_experts = false;                        // whether the experts of the rows of its logits are, too
   std::vector<int64_t> prompt_logit_positions = {};  // whose logits the request asked to see, ascending
   size_t num_prompt_logits_taken = 0;                // of these: delivered, not wanted again when tokens are recomputed
   int64_t num_cached = 0;                            // tokens that the prefix cache held, preemptions apart

@@ -60,6 +60,7 @@ void serialise_plan(const StepPlan& plan, std::vector<std::byte>& bytes) {
   IntWriter out(bytes);
   out.add(static_cast<int64_t>(plan.step & 0x7fffffffU));
   out.add(plan.wants_totals ? 1 : 0);
+  out.add(plan.wants_experts ? 1 : 0);
   out.add(std::ssize(plan.groups));
   for (const GroupPlan& group : plan.groups) {
     out.add_list(group.token_ids);
@@ -78,6 +79,7 @@ void parse_plan(const std::vector<std::byte>& bytes, StepPlan& plan) {
   IntReader in(bytes);
   plan.step = static_cast<uint64_t>(in.next());
   plan.wants_totals = in.next() != 0;
+  plan.wants_experts = in.next() != 0;
   plan.groups.resize(static_cast<size_t>(in.next()));
   for (GroupPlan& group : plan.groups) {
     in.next_list(group.token_ids);

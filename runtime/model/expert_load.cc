@@ -33,4 +33,14 @@ void ChosenExperts::count(int64_t num_rows, int64_t num_last_rows, ExpertLoad& l
   }
 }
 
+void ChosenExperts::append(std::span<const int32_t> rows, std::vector<int32_t>& choices) const {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (int64_t l = 0; l < num_layers_; ++l) {
+      const int64_t row = l + 1 < num_layers_ ? rows[i] : static_cast<int64_t>(i);
+      const int32_t* ids = host_ids_.view.slice_rows(l * max_rows_ + row, 1).as<int32_t>();
+      choices.insert(choices.end(), ids, ids + top_k_);
+    }
+  }
+}
+
 }  // namespace octet

@@ -57,6 +57,8 @@ class ChosenExperts {
   void download(Stream& stream);
   // After the wait: adds the choices of the first `num_rows` rows of every layer, of the last one `num_last_rows`.
   void count(int64_t num_rows, int64_t num_last_rows, ExpertLoad& load) const;
+  // After the wait: appends the choices of row rows[i] of every layer, of the last one of row i: [rows, layers, top_k].
+  void append(std::span<const int32_t> rows, std::vector<int32_t>& choices) const;
 
  private:
   Backend& backend_;

@@ -136,12 +136,12 @@ PagedBatch Mixtral::upload_batch(const GroupPlan& group, int64_t least_pages) {
   return {group.sequences, positions, page_tables};
 }
 
-void Mixtral::upload_logit_rows(const GroupPlan& group, const Strategy& strategy) {
+std::span<const int32_t> Mixtral::kept_logit_rows(const GroupPlan& group, const Strategy& strategy) {
   const Range kept = strategy.rows->begin(group.num_rows());
   const Range wanted = strategy.rows->select(group.logit_rows);
   host_index_.assign(group.logit_rows.begin() + wanted.begin, group.logit_rows.begin() + wanted.end);
   for (int32_t& row : host_index_) row -= static_cast<int32_t>(kept.begin);
-  backend_.upload(host_index_.data(), row_index_.view.slice_rows(0, wanted.size()), *stream_);
+  return host_index_;
 }
 
 TensorView Mixtral::select_logit_rows(const StepPlan& plan, const Strategy& strategy, TensorView x) {
@@ -219,13 +219,28 @@ void Mixtral::enqueue_layers(const StepPlan& plan, const Strategy& strategy, con
   backend_.gemm(wanted, weights_.lm_head, logits_.view.slice_rows(0, wanted.rows()), *stream_);
 }
 
-// Where several ranks hold the same rows, the first of them counts.
 void Mixtral::count_experts(const GroupPlan& group, const Strategy& strategy) {
   const bool sliced = strategy.rows == &sliced_rows_;
   ++totals_.steps_of_layout[static_cast<size_t>(sliced ? RowLayoutKind::kSliced : RowLayoutKind::kReplicated)];
-  if (!sliced && topology_.tp_index(comms_.world.rank()) != 0) return;
+  if (is_copy(strategy)) return;
   const int64_t num_rows = strategy.rows->begin(group.num_rows()).size();
   chosen_.count(num_rows, strategy.rows->select(group.logit_rows).size(), expert_load_);
+}
+
+// The ranks' rows are those of the groups in order, each group's ascending.
+void Mixtral::collect_experts(const GroupPlan& group, const Strategy& strategy) {
+  logit_experts_.clear();
+  if (!is_copy(strategy)) chosen_.append(kept_logit_rows(group, strategy), logit_experts_);
+  if (topology_.world == 1) return;
+  comms_.world.progress().set_place(kNoLayer, Phase::kPlan);
+  const auto parts = comms_.world.host().gather(std::as_bytes(std::span(logit_experts_)), /*root=*/0);
+  if (comms_.world.rank() != 0) return;
+  logit_experts_.clear();
+  for (const auto& bytes : parts) {
+    const size_t begin = logit_experts_.size();
+    logit_experts_.resize(begin + bytes.size() / sizeof(int32_t));
+    if (!bytes.empty()) std::memcpy(logit_experts_.data() + begin, bytes.data(), bytes.size());
+  }
 }
 
 void Mixtral::collect_totals() {
@@ -263,7 +278,8 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   if (shape) pad_decode_plan(plan, *shape, scratch_page(), padded_plan_);
   const StepPlan& step = shape ? padded_plan_ : plan;
   const PagedBatch batch = upload_batch(my_group(step), shape ? shape->pages : 0);
-  upload_logit_rows(my_group(step), strategy);
+  const auto kept_rows = kept_logit_rows(my_group(step), strategy);
+  backend_.upload(kept_rows.data(), row_index_.view.slice_rows(0, std::ssize(kept_rows)), *stream_);
   const auto enqueue = [&] { enqueue_layers(step, strategy, batch); };
   if (shape && options_.graphs) {
     graphs_.run(*shape, *stream_, enqueue);
@@ -277,9 +293,14 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   if (topology_.world > 1 && comms_.world.rank() == 0) {
     scatter_columns(plan, host_gathered_.view.as<float>(), logits.as<float>());
   }
+  if (plan.wants_experts) collect_experts(group, strategy);
   if (plan.wants_totals) collect_totals();
   timer_.stop();
-  return StepResult{logits, plan.wants_totals && comms_.world.rank() == 0 ? &totals_ : nullptr};
+  StepResult result{logits};
+  if (comms_.world.rank() != 0) return result;
+  if (plan.wants_totals) result.totals = &totals_;
+  if (plan.wants_experts) result.experts = logit_experts_;
+  return result;
 }
 
 }  // namespace octet

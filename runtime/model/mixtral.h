@@ -73,8 +73,8 @@ class Mixtral final : public ModelRunner {
   void count_rows(const StepPlan& plan, const Strategy& strategy, bool selected);
   // Uploads the rows' ids, positions and page tables of at least so many pages.
   PagedBatch upload_batch(const GroupPlan& group, int64_t least_pages);
-  // Uploads which of the rows that this rank keeps are wanted.
-  void upload_logit_rows(const GroupPlan& group, const Strategy& strategy);
+  // Which of the rows that this rank keeps are wanted; valid until the next call.
+  std::span<const int32_t> kept_logit_rows(const GroupPlan& group, const Strategy& strategy);
   // Keeps only the rows whose logits are wanted.
   TensorView select_logit_rows(const StepPlan& plan, const Strategy& strategy, TensorView x);
   void enqueue_layers(const StepPlan& plan, const Strategy& strategy, const PagedBatch& batch);
@@ -86,8 +86,14 @@ class Mixtral final : public ModelRunner {
   }
   // The page behind all others, where padded rows write.
   int32_t scratch_page() const { return static_cast<int32_t>(options_.num_pages); }
+  // Whether several ranks hold this rank's rows and another one speaks for them.
+  bool is_copy(const Strategy& strategy) const {
+    return strategy.rows == &replicated_rows_ && topology_.tp_index(comms_.world.rank()) != 0;
+  }
   // Adds the step's choices, which are in host memory by now, to this rank's load.
   void count_experts(const GroupPlan& group, const Strategy& strategy);
+  // The choices of the rows of the logits on rank 0, from all ranks. Collective.
+  void collect_experts(const GroupPlan& group, const Strategy& strategy);
   // Sums the ranks' totals on rank 0. Collective.
   void collect_totals();
   // The logits of all groups' rows on rank 0, in host memory.
@@ -118,6 +124,7 @@ class Mixtral final : public ModelRunner {
   ExpertLoad expert_load_;  // of the rows that this rank counts
   ModelTotals totals_;      // of all ranks when they were last asked; rank 0
   std::vector<int64_t> totals_message_;
+  std::vector<int32_t> logit_experts_;  // as StepResult::experts; on other ranks than 0, of this rank's rows
   AttentionShape attention_;
 
   Tensor inverse_frequency_;           // [head_dim / 2]

@@ -13,10 +13,12 @@
 namespace octet {
 
 // Logits of the rows that a plan asked for, in the order of the plan's groups and their logit_rows.
-// F32 [num_logit_rows, vocab] in host memory, valid until the next run. On ranks other than 0: no rows.
+// F32 [num_logit_rows, vocab] in host memory. On ranks other than 0: no rows. What else the plan asked for is on rank
+// 0, too. All is valid until the next run.
 struct StepResult {
   TensorView logits;
-  const ModelTotals* totals = nullptr;  // where the plan asked for them, on rank 0; valid until the next run
+  const ModelTotals* totals = nullptr;
+  std::span<const int32_t> experts = {};  // [num_logit_rows, num_layers, top_k]: the choices of the same rows
 };
 
 class ModelRunner {

@@ -23,6 +23,7 @@ struct StepPlan {
   uint64_t step = 0;
   std::vector<GroupPlan> groups;  // one for each dp index; possibly without rows
   bool wants_totals = false;      // whether rank 0 asks all ranks for their ModelTotals behind the step
+  bool wants_experts = false;     // whether it asks for the experts that the rows of the logits chose
 };
 
 }  // namespace octet

@@ -45,6 +45,15 @@ void add_timings(Time arrival, const FinishEvent& event, v1::Timings& timings) {
   timings.set_num_preemptions(static_cast<uint32_t>(event.num_preemptions));
 }
 
+void add_logprobs(const Logprobs& logprobs, v1::Token& token) {
+  token.set_logprob(logprobs.chosen);
+  for (const TokenLogprob& top : logprobs.top) {
+    v1::TokenLogprob& entry = *token.add_top();
+    entry.set_id(top.token_id);
+    entry.set_logprob(top.logprob);
+  }
+}
+
 bool contains(const std::vector<TokenId>& ids, TokenId id) { return std::ranges::find(ids, id) != ids.end(); }
 
 }  // namespace
@@ -96,30 +105,26 @@ void Answer::begin(Sample& sample, uint32_t index) {
   if (!job_.echo) return;
   sample.chunk.set_text(prompt_text());
   if (index != 0 || !lists_tokens() || job_.request.prompt_logprobs) return;
-  for (const TokenId id : job_.request.prompt) add_token(sample.chunk, id, nullptr, /*is_prompt=*/true);
+  for (const TokenId id : job_.request.prompt) add_token(sample.chunk, id, /*is_prompt=*/true);
 }
 
-void Answer::add_token(v1::GenerateChunk& chunk, TokenId id, const Logprobs* logprobs, bool is_prompt) const {
+v1::Token& Answer::add_token(v1::GenerateChunk& chunk, TokenId id, bool is_prompt) const {
   v1::Token& token = *chunk.add_tokens();
   token.set_id(id);
   token.set_is_prompt(is_prompt);
   if (model_.tokenizer != nullptr) token.set_piece(std::string(model_.tokenizer->piece(id)));
-  if (logprobs == nullptr) return;
-  token.set_logprob(logprobs->chosen);
-  for (const TokenLogprob& top : logprobs->top) {
-    v1::TokenLogprob& entry = *token.add_top();
-    entry.set_id(top.token_id);
-    entry.set_logprob(top.logprob);
-  }
+  return token;
 }
 
-void Answer::on_prompt_logprobs(int64_t position, const Logprobs& logprobs) {
+void Answer::on_prompt_logprobs(const PromptTokenEvent& event) {
   Sample& first = samples_.front();
   if (!first.started) {
     begin(first, 0);
-    add_token(first.chunk, job_.request.prompt.front(), nullptr, /*is_prompt=*/true);
+    add_token(first.chunk, job_.request.prompt.front(), /*is_prompt=*/true);
   }
-  add_token(first.chunk, job_.request.prompt[static_cast<size_t>(position)], &logprobs, /*is_prompt=*/true);
+  v1::Token& token = add_token(first.chunk, event.token_id, /*is_prompt=*/true);
+  add_logprobs(event.logprobs, token);
+  token.mutable_routed_experts()->Add(event.experts.begin(), event.experts.end());
   if (first.chunk.tokens_size() >= kPromptTokensOfChunk) send(first);
 }
 
@@ -127,7 +132,11 @@ bool Answer::on_token(const TokenEvent& event) {
   Sample& sample = samples_[static_cast<size_t>(event.id.sample)];
   if (!sample.started) begin(sample, static_cast<uint32_t>(event.id.sample));
   v1::GenerateChunk& chunk = sample.chunk;
-  if (lists_tokens()) add_token(chunk, event.token_id, event.logprobs, /*is_prompt=*/false);
+  if (lists_tokens()) {
+    v1::Token& token = add_token(chunk, event.token_id, /*is_prompt=*/false);
+    if (event.logprobs != nullptr) add_logprobs(*event.logprobs, token);
+    token.mutable_routed_experts()->Add(event.experts.begin(), event.experts.end());
+  }
   const bool ends_by_token = event.finish == FinishReason::kStop || event.finish == FinishReason::kEos;
   if (event.finish == FinishReason::kStop) chunk.set_stop_token_id(event.token_id);
   // A token that ends the text is not part of it, unless it is one that is wanted by its name.

@@ -22,7 +22,7 @@ class Answer {
 
   // The engine's callbacks. on_token: whether the text has met a stop string.
   bool on_token(const TokenEvent& event);
-  void on_prompt_logprobs(int64_t position, const Logprobs& logprobs);
+  void on_prompt_logprobs(const PromptTokenEvent& event);
   void on_finish(const FinishEvent& event);
 
   bool done() const { return num_finished_ == std::ssize(samples_); }
@@ -41,9 +41,11 @@ class Answer {
   Status read_resumed(TextStream& text) const;
   std::string prompt_text() const;
   void begin(Sample& sample, uint32_t index);
-  void add_token(v1::GenerateChunk& chunk, TokenId id, const Logprobs* logprobs, bool is_prompt) const;
+  v1::Token& add_token(v1::GenerateChunk& chunk, TokenId id, bool is_prompt) const;
   void send(Sample& sample);
-  bool lists_tokens() const { return job_.return_token_ids || job_.request.params.logprobs; }
+  bool lists_tokens() const {
+    return job_.return_token_ids || job_.request.params.logprobs || job_.request.routed_experts;
+  }
 
   const GenerationJob& job_;
   const ServedModel& model_;

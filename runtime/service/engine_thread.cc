@@ -61,9 +61,7 @@ void EngineThread::start(const std::shared_ptr<GenerationCall>& call) {
     return known.answer().on_token(event);
   };
   callbacks.on_finish = [this, &known](const FinishEvent& event) { on_finish(known, event); };
-  callbacks.on_prompt_logprobs = [&known](int64_t position, TokenId, const Logprobs& logprobs) {
-    known.answer().on_prompt_logprobs(position, logprobs);
-  };
+  callbacks.on_prompt_logprobs = [&known](const PromptTokenEvent& event) { known.answer().on_prompt_logprobs(event); };
   const auto id = engine_.submit(known.job().request, std::move(callbacks));
   if (id.ok()) {
     calls_[*id] = call;

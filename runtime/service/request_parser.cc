@@ -101,14 +101,13 @@ Status parse_stopping(const v1::Stopping& from, const ServiceLimits& limits, Gen
   return ok_status();
 }
 
-Status parse_response(const v1::ResponseOptions& from, GenerationJob& job) {
-  if (from.routed_experts()) return invalid_input("response.routed_experts: true is not offered");
+void parse_response(const v1::ResponseOptions& from, GenerationJob& job) {
   if (from.has_logprobs()) job.request.params.logprobs = from.logprobs();
   if (from.has_prompt_logprobs()) job.request.prompt_logprobs = from.prompt_logprobs();
+  job.request.routed_experts = from.routed_experts();
   job.echo = from.echo();
   job.keep_special = from.keep_special();
   job.return_token_ids = from.return_token_ids();
-  return ok_status();
 }
 
 GenerationParams default_params(const GenerationDefaults& defaults) {
@@ -161,7 +160,7 @@ Result<GenerationJob> parse_generate(const v1::GenerateRequest& from, const Serv
   request.eos_ids = model.config.eos_ids;
   OCTET_RETURN_IF_ERROR(parse_sampling(from.sampling(), limits, request.params));
   OCTET_RETURN_IF_ERROR(parse_stopping(from.stop(), limits, request.params));
-  OCTET_RETURN_IF_ERROR(parse_response(from.response(), job));
+  parse_response(from.response(), job);
   OCTET_RETURN_IF_ERROR(parse_resume(from, request));
   if (model.tokenizer == nullptr && !request.params.stop.empty()) {
     return invalid_input("stop.stop: the model has no tokenizer");

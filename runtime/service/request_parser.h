@@ -22,7 +22,7 @@ struct GenerationJob {
   bool echo = false;
   bool include_stop = false;
   bool keep_special = false;
-  bool return_token_ids = false;
+  bool return_token_ids = false;  // list the tokens; logprobs and routed_experts list them, too
   std::optional<std::chrono::milliseconds> time_limit = {};  // from its arrival
   SampleTimes::Clock::time_point arrival = {};
 };

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/cuda/forwarding_backend.h"
+#include "tests/kernels/forwarding_backend.h"
 
 namespace octet::testing {
 

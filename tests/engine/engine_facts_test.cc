@@ -22,14 +22,14 @@ TEST(EngineFacts, PromptLogprobsAreThoseOfThePromptsLogits) {
       RequestCallbacks callbacks = recorder.callbacks();
       Sampler sampler(40);
       int64_t num_seen = 0;
-      callbacks.on_prompt_logprobs = [&](int64_t position, TokenId token, const Logprobs& actual) {
-        EXPECT_EQ(position, ++num_seen);
-        EXPECT_EQ(token, request.prompt[static_cast<size_t>(position)]);
+      callbacks.on_prompt_logprobs = [&](const PromptTokenEvent& event) {
+        EXPECT_EQ(event.position, ++num_seen);
+        EXPECT_EQ(event.token_id, request.prompt[static_cast<size_t>(event.position)]);
         Logprobs wanted;
-        sampler.logprobs(expected.prompt_logits.at(position - 1), token, 4, wanted);
-        EXPECT_EQ(actual.chosen, wanted.chosen);
-        ASSERT_EQ(actual.top.size(), 4U);
-        for (size_t i = 0; i < 4; ++i) EXPECT_EQ(actual.top[i].token_id, wanted.top[i].token_id);
+        sampler.logprobs(expected.prompt_logits.at(event.position - 1), event.token_id, 4, wanted);
+        EXPECT_EQ(event.logprobs.chosen, wanted.chosen);
+        ASSERT_EQ(event.logprobs.top.size(), 4U);
+        for (size_t i = 0; i < 4; ++i) EXPECT_EQ(event.logprobs.top[i].token_id, wanted.top[i].token_id);
       };
       FakeRunner runner({.max_logit_rows = 7});
       Engine engine(runner);

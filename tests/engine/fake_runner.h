@@ -46,12 +46,15 @@ class FakeRunner final : public ModelRunner {
     EXPECT_EQ(std::ssize(plan.groups), options_.num_groups);
     if (fail_from_step && plan.step >= *fail_from_step) return failed("rank 1 is lost");
     logits_.clear();
+    experts_.clear();
     for (size_t group = 0; group < plan.groups.size(); ++group) {
       check(plan.groups[group]);
       compute(plan.groups[group], pages_[group]);
     }
     const int64_t num_rows = std::ssize(logits_) / options_.vocab_size;
-    return StepResult{{.data = logits_.data(), .dtype = DType::kF32, .shape = {num_rows, options_.vocab_size}}};
+    StepResult result{{.data = logits_.data(), .dtype = DType::kF32, .shape = {num_rows, options_.vocab_size}}};
+    if (plan.wants_experts) result.experts = experts_;
+    return result;
   }
 
   std::optional<uint64_t> fail_from_step;
@@ -114,6 +117,7 @@ class FakeRunner final : public ModelRunner {
           const uint64_t bits = mix(history, static_cast<uint64_t>(id)) >> 40;  // 24 bits: exact in fp32
           logits_.push_back(static_cast<float>(bits) * 0x1p-24F * 8.0F - 4.0F);
         }
+        for (uint64_t k = 0; k < 6; ++k) experts_.push_back(static_cast<int32_t>(mix(history, 1000 + k) % 8));
       }
     }
     EXPECT_EQ(next_logit_row, plan.logit_rows.end());
@@ -122,6 +126,7 @@ class FakeRunner final : public ModelRunner {
   FakeRunnerOptions options_;
   std::vector<std::vector<uint64_t>> pages_;  // of each group: [num_pages * kPageTokens]
   std::vector<float> logits_;
+  std::vector<int32_t> experts_;  // of the rows of the logits: [rows, 3 layers, top 2]
   uint64_t num_steps_ = 0;
 };
 

@@ -14,6 +14,7 @@ namespace octet {
 struct SampleRecord {
   std::vector<TokenId> tokens;
   std::vector<float> logprobs;
+  std::vector<std::vector<int32_t>> experts;     // of each token; none where it was told none
   FinishReason announced = FinishReason::kNone;  // with the last token
   FinishReason finish = FinishReason::kNone;
   Status status;
@@ -52,6 +53,7 @@ struct Recorder {
     EXPECT_EQ(sample.announced, FinishReason::kNone);
     sample.tokens.push_back(event.token_id);
     if (event.logprobs != nullptr) sample.logprobs.push_back(event.logprobs->chosen);
+    sample.experts.emplace_back(event.experts.begin(), event.experts.end());
     sample.announced = event.finish;
     return on_token && on_token(event);
   }

@@ -97,6 +97,7 @@ class Traffic {
     if (random_below(3) == 0) request.eos_ids = {7};
     if (random_below(4) == 0) request.params.min_tokens = random_below(*request.params.max_tokens);
     if (random_below(4) == 0) request.params.num_samples = 1 + random_below(4);
+    request.routed_experts = random_below(4) == 0;
     if (random_below(8) == 0) request.all_prompt_logits = true;
     if (request.all_prompt_logits && random_below(2) == 0)
       request.params = {.sampling = {.temperature = 0}, .max_tokens = 0};
@@ -144,6 +145,7 @@ class Traffic {
       const SampleRecord& actual = client.recorder.samples[index];
       if (actual.finish != client.cancel_reason) {
         EXPECT_EQ(actual.tokens, expected.tokens);
+        EXPECT_EQ(actual.experts, expected.experts);
         EXPECT_EQ(actual.finish, expected.finish);
         continue;
       }

@@ -7,12 +7,13 @@
 
 #include "comm/thread_comm.h"
 #include "parallel/expert_placement.h"
-#include "tests/model/model_fixture.h"
+#include "tests/model/reference_experts.h"
 
 namespace octet::testing {
 namespace {
 
 using Rows = std::vector<std::vector<float>>;
+using Experts = std::vector<std::vector<int32_t>>;
 using Prompts = std::vector<std::vector<TokenId>>;
 
 struct JobOptions {
@@ -22,6 +23,7 @@ struct JobOptions {
   int64_t chunk = 1 << 20;  // rows of one sequence in one step
   DType exchange_dtype = DType::kF32;
   ExpertLoad* expert_load = nullptr;  // receives what rank 0 collects in the last step
+  Experts* experts = nullptr;         // receives the choices behind each prompt's logits
 };
 
 constexpr int64_t kPagesOfSequence = 4;
@@ -80,14 +82,21 @@ Rows run_job(const std::string& name, const Prompts& prompts, const JobOptions& 
     OCTET_ASSIGN_OR_RETURN(const auto model, Mixtral::create(checkpoint, job.topology, *backend, comms, options));
     StepPlan plan;
     plan.wants_totals = job.expert_load != nullptr;
+    plan.wants_experts = job.experts != nullptr;
+    if (job.experts != nullptr && world.rank() == 0) job.experts->assign(prompts.size(), {});
     for (int64_t step = 0; make_plan(prompts, job, step, plan); ++step) {
       OCTET_ASSIGN_OR_RETURN(const StepResult result, model->run(plan));
       if (world.rank() != 0) continue;
       if (job.expert_load != nullptr) *job.expert_load = result.totals->expert_load;
       const float* logits = result.logits.as<float>();
+      const int32_t* experts = result.experts.data();
+      const auto per_row = std::ssize(result.experts) / std::max<int64_t>(1, result.logits.rows());
       for (const size_t s : prompts_of_logits(prompts, job, step)) {
         rows[s].assign(logits, logits + model->vocab_size());
         logits += model->vocab_size();
+        if (job.experts == nullptr) continue;
+        (*job.experts)[s].assign(experts, experts + per_row);
+        experts += per_row;
       }
     }
     return ok_status();
@@ -155,9 +164,13 @@ TEST_P(RanksTest, EveryLayoutGivesTheBitsOfOneRank) {
   }
 }
 
-// Whoever holds the rows, each is counted once; in the last layer only those whose logits are wanted.
-TEST_P(RanksTest, EveryLayoutCountsTheTokensOfEveryExpertOnce) {
+// Whoever holds the rows, each is counted once; in the last layer only those whose logits are wanted. The choices
+// behind the logits are told in their order.
+TEST_P(RanksTest, EveryLayoutTellsTheExpertsOfItsRowsOnce) {
   int64_t num_rows = 0;
+  Experts expected_experts;
+  ReferenceExperts reference(golden_checkpoint(name_));
+  for (const auto& prompt : prompts_) expected_experts.push_back(reference.of(prompt).back());
   for (const auto& prompt : prompts_) num_rows += std::ssize(prompt);
   ExpertLoad expected;
   JobOptions job;
@@ -173,11 +186,14 @@ TEST_P(RanksTest, EveryLayoutCountsTheTokensOfEveryExpertOnce) {
   for (const Topology& topology : layouts_of(world_, config_)) {
     for (const ExchangePolicy policy : policies(topology)) {
       ExpertLoad load;
+      Experts experts;
+      job.experts = &experts;
       job.topology = topology;
       job.exchange = policy;
       job.expert_load = &load;
       run_job(name_, prompts_, job);
       EXPECT_TRUE(std::ranges::equal(load.all(), expected.all())) << describe(topology, policy);
+      EXPECT_EQ(experts, expected_experts) << describe(topology, policy);
     }
   }
 }

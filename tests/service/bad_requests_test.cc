@@ -60,7 +60,6 @@ std::vector<BadRequest> bad_prompts() {
       {"BosOfAChat", [](auto& r) { add_message(r, "user", "a"), r.set_add_bos(true); }, "add_bos", {"chat"}},
       {"LongRequestId", [](auto& r) { r.set_request_id(std::string(129, 'x')); }, "request_id", {"129", "128"}},
       {"Priority", [](auto& r) { r.set_priority(101); }, "priority", {"101", "100"}},
-      {"RoutedExperts", [](auto& r) { r.mutable_response()->set_routed_experts(true); }, "response.routed_experts", {}},
   };
 }
 

@@ -4,9 +4,7 @@
 #include <future>
 #include <random>
 
-#include "comm/thread_comm.h"
-#include "runtime/model/distributed_runner.h"
-#include "tests/service/test_server.h"
+#include "tests/service/ranked_server.h"
 
 namespace octet::testing {
 namespace {
@@ -259,21 +257,8 @@ TEST_P(Isolation, UnderLoadOutputsAreThoseOfARequestAlone) {
 }
 
 TEST_P(Isolation, SoTheyAreOnFourRanks) {
-  const TestServerOptions options = tight_options(GetParam(), 7);
-  const Topology topology{.world = 4, .tp = 2, .dp = 2, .ep = 4};
-  const Status status = ThreadWorld::run(topology.world, [&](CommWorld& world) -> Status {
-    OCTET_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(demo_model()));
-    OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({"cpu", 1, ""}));
-    ModelComms comms(world, topology);
-    OCTET_ASSIGN_OR_RETURN(const auto model,
-                           Mixtral::create(checkpoint, topology, *backend, comms, TestServer::model_options(options)));
-    if (world.rank() != 0) return follow(world, *model);
-    LeadingRunner leader(world, *model);
-    TestServer server(leader, options);
-    expect_isolated(server, 12, GetParam());
-    return ok_status();
-  });
-  EXPECT_TRUE(status.ok()) << status.message();
+  with_ranked_server({.world = 4, .tp = 2, .dp = 2, .ep = 4}, tight_options(GetParam(), 7),
+                     [](TestServer& server) { expect_isolated(server, 12, GetParam()); });
 }
 
 }  // namespace
