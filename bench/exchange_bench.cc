@@ -38,6 +38,7 @@ class ExchangeBench {
         options_(options),
         topology_{.world = world.size(), .dp = world.size(), .ep = world.size()},
         comms_(world, topology_),
+        stream_(backend.make_stream()),
         stopwatch_(BenchClock::kWall, 1),
         results_(nlohmann::ordered_json::array()) {}
 
@@ -69,12 +70,20 @@ class ExchangeBench {
   // Distinct experts of every row, and their weights.
   void route(int64_t rows, Tensor& ids, Tensor& weights) const;
   Status check(TensorView rows, TensorView ids, TensorView weights, TensorView out, DType dtype);
+  bool on_host() const { return backend_.memory_kind() == MemoryKind::kHost; }
+  // The same values in the device's memory.
+  Tensor on_device(const Tensor& host) {
+    Tensor copy = backend_.allocate_tensor(host.view.dtype, host.view.shape);
+    backend_.upload_and_wait(host.view.data, copy.view);
+    return copy;
+  }
 
   CommWorld& world_;
   Backend& backend_;
   const ExchangeBenchOptions& options_;
   Topology topology_;
   ModelComms comms_;
+  std::unique_ptr<Stream> stream_;
   Stopwatch stopwatch_;
   nlohmann::ordered_json results_;
 };
@@ -102,7 +111,10 @@ void ExchangeBench::time_in_turns(std::vector<Line>& lines) {
   for (int round = -1; round < options_.rounds; ++round) {
     for (Line& line : lines) {
       world_.host().barrier();
-      const double seconds = slowest(stopwatch_.time(line.call));
+      const double seconds = slowest(stopwatch_.time([&] {
+        line.call();
+        world_.wait(*stream_);
+      }));
       if (round >= 0) line.seconds.push_back(seconds);
     }
   }
@@ -131,26 +143,28 @@ void ExchangeBench::report(const Line& line, int64_t rows, DType dtype, double a
 }
 
 void ExchangeBench::measure_transport(int64_t rows, DType dtype) {
-  const Tensor send = Tensor::host(dtype, {rows, options_.hidden});
-  const Tensor receive = Tensor::host(dtype, {rows, options_.hidden});
-  std::memset(send.view.data, world_.rank() + 1, static_cast<size_t>(send.view.num_bytes()));
+  const Tensor filled = Tensor::host(dtype, {rows, options_.hidden});
+  std::memset(filled.view.data, world_.rank() + 1, static_cast<size_t>(filled.view.num_bytes()));
+  const Tensor send = on_device(filled);
+  const Tensor receive = backend_.allocate_tensor(dtype, {rows, options_.hidden});
   std::vector<int64_t> counts(static_cast<size_t>(world_.size()), rows / world_.size()), bytes;
   for (const int64_t count : counts) bytes.push_back(count * options_.hidden * dtype_size(dtype));
   const int64_t total = std::accumulate(counts.begin(), counts.end(), int64_t{0});
   const double sent = static_cast<double>(bytes[0]) * (world_.size() - 1);
-  HostStream stream;
-  std::vector<Line> lines = {
-      {"alltoallv", [&] { mpi_all_to_all_v(send.buffer.data(), bytes, receive.buffer.data(), bytes); }, {}, sent},
-      {"transport",
-       [&] {
-         comms_.experts->all_to_all_v(send.view.slice_rows(0, total), counts, receive.view.slice_rows(0, total), counts,
-                                      stream);
-       },
-       {},
-       sent}};
+  std::vector<Line> lines = {{"transport",
+                              [&] {
+                                comms_.experts->all_to_all_v(send.view.slice_rows(0, total), counts,
+                                                             receive.view.slice_rows(0, total), counts, *stream_);
+                              },
+                              {},
+                              sent}};
+  if (on_host()) {
+    lines.push_back(
+        {"alltoallv", [&] { mpi_all_to_all_v(send.buffer.data(), bytes, receive.buffer.data(), bytes); }, {}, sent});
+  }
   time_in_turns(lines);
-  report(lines[0], rows, dtype, 0);
-  report(lines[1], rows, dtype, median(lines[0].seconds) / median(lines[1].seconds));
+  if (on_host()) report(lines[1], rows, dtype, 0);
+  report(lines[0], rows, dtype, on_host() ? median(lines[1].seconds) / median(lines[0].seconds) : 0);
 }
 
 void ExchangeBench::route(int64_t rows, Tensor& ids, Tensor& weights) const {
@@ -193,33 +207,34 @@ Status ExchangeBench::measure_exchange(int64_t rows, DType dtype) {
                             dtype};
   AllToAllExpertExchange exchange(backend_, comms_, topology_, shape);
   const Tensor x = random_tensor({rows, options_.hidden}, static_cast<uint32_t>(world_.rank() + 1));
-  const Tensor out = Tensor::host(DType::kF32, {rows, options_.hidden});
-  const Tensor y = Tensor::host(DType::kF32, {exchange.max_assignments(), options_.hidden});
+  const Tensor rows_here = on_device(x);
+  const Tensor out = backend_.allocate_tensor(DType::kF32, {rows, options_.hidden});
+  const Tensor y = backend_.allocate_tensor(DType::kF32, {exchange.max_assignments(), options_.hidden});
   Tensor ids = Tensor::host(DType::kI32, {rows, options_.top_k});
   Tensor weights = Tensor::host(DType::kF32, {rows, options_.top_k});
   route(rows, ids, weights);
-  HostStream stream;
+  const Tensor ids_here = on_device(ids), weights_here = on_device(weights);
   Route route;
   const auto sent = [&](Phase phase) {
     return static_cast<double>(world_.progress().totals()[static_cast<size_t>(phase)].bytes_sent);
   };
   exchange.begin(std::vector<int64_t>(static_cast<size_t>(world_.size()), rows));
   const double before_dispatch = sent(Phase::kDispatch), before_combine = sent(Phase::kCombine);
-  route = exchange.dispatch(x.view, ids.view, weights.view, stream);
+  const auto dispatch = [&] { route = exchange.dispatch(rows_here.view, ids_here.view, weights_here.view, *stream_); };
+  const auto combine = [&] { exchange.combine(route, y.view, out.view, *stream_); };
+  dispatch();
   int32_t num_assignments = 0;
-  backend_.download(route.groups.offsets.slice_rows(route.groups.offsets.rows() - 1, 1), &num_assignments, stream);
+  backend_.download(route.groups.offsets.slice_rows(route.groups.offsets.rows() - 1, 1), &num_assignments, *stream_);
+  world_.wait(*stream_);
   backend_.gather_rows(route.rows, route.groups.assignment_row.slice_rows(0, num_assignments),
-                       y.view.slice_rows(0, num_assignments), stream);
-  exchange.combine(route, y.view, out.view, stream);
-  std::vector<Line> lines = {{"dispatch",
-                              [&] { route = exchange.dispatch(x.view, ids.view, weights.view, stream); },
-                              {},
-                              sent(Phase::kDispatch) - before_dispatch},
-                             {"combine",
-                              [&] { exchange.combine(route, y.view, out.view, stream); },
-                              {},
-                              sent(Phase::kCombine) - before_combine}};
-  OCTET_RETURN_IF_ERROR(agree(world_, check(x.view, ids.view, weights.view, out.view, dtype)));
+                       y.view.slice_rows(0, num_assignments), *stream_);
+  combine();
+  const Tensor home = Tensor::host(DType::kF32, {rows, options_.hidden});
+  backend_.download(out.view, home.view.data, *stream_);
+  world_.wait(*stream_);
+  std::vector<Line> lines = {{"dispatch", dispatch, {}, sent(Phase::kDispatch) - before_dispatch},
+                             {"combine", combine, {}, sent(Phase::kCombine) - before_combine}};
+  OCTET_RETURN_IF_ERROR(agree(world_, check(x.view, ids.view, weights.view, home.view, dtype)));
   time_in_turns(lines);
   for (const Line& line : lines) report(line, rows, dtype, 0);
   return ok_status();

@@ -19,8 +19,9 @@ struct ExchangeBenchOptions {
   bool json = false;  // one JSON object instead of a table
 };
 
-// Collective over a job of at least two ranks under MPI; rank 0 prints. In rounds that take turns, for fp32 and bf16:
-//   alltoallv  MPI_Alltoallv of rows packed already, as many to every rank
+// Collective over a job of at least two ranks under MPI, with communicators for the backend's memory; rank 0 prints. In
+// rounds that take turns, for fp32 and bf16:
+//   alltoallv  MPI_Alltoallv of rows packed already, as many to every rank; not on GPUs
 //   transport  the same bytes through DeviceComm
 //   dispatch   packing, counts, metadata and rows of a random routing, through AllToAllExpertExchange
 //   combine    weighing, and the sums home

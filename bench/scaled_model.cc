@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 namespace octet {
 
@@ -35,9 +36,16 @@ Result<std::unique_ptr<ScaledModel>> ScaledModel::create(CommWorld& world, const
   BackendOptions of_rank = backend;
   of_rank.num_threads = layout.threads;
   OCTET_ASSIGN_OR_RETURN(auto made, make_backend(of_rank));
-  std::unique_ptr<ScaledModel> scaled(new ScaledModel(world, layout.topology, std::move(made)));
+  const ModelConfig& config = checkpoint.config();
+  MixtralOptions of_device = options;
+  of_device.kv_dtype = made->default_kv_dtype();
+  OCTET_RETURN_IF_ERROR(
+      made->check_model({options.load.dtype.value_or(common_matrix_dtype(checkpoint)), of_device.kv_dtype,
+                         config.head_dim, config.num_heads / config.num_kv_heads}));
+  const int64_t most_streams = layout.topology.dp * options.max_logit_rows;
+  std::unique_ptr<ScaledModel> scaled(new ScaledModel(world, layout.topology, std::move(made), most_streams));
   OCTET_ASSIGN_OR_RETURN(scaled->model_,
-                         Mixtral::create(checkpoint, layout.topology, *scaled->backend_, scaled->comms_, options));
+                         Mixtral::create(checkpoint, layout.topology, *scaled->backend_, scaled->comms_, of_device));
   return scaled;
 }
 
@@ -53,9 +61,12 @@ Result<std::vector<TokenId>> ScaledModel::run(const StepPlan& plan) {
   }
   std::vector<int64_t> rows(static_cast<size_t>(comms_.all->size()), 0);
   rows[0] = num_streams;
-  const TensorView all{tokens.data(), DType::kI32, {num_streams, 1}};
+  const TensorView all = tokens_.view.slice_rows(0, num_streams);
+  if (is_root) backend_->upload(tokens.data(), all, *stream_);
   world_.progress().set_place(kNoLayer, Phase::kPlan);
-  comms_.all->all_gather_v(all.slice_rows(0, is_root ? num_streams : 0), rows, all, stream_);
+  comms_.all->all_gather_v(all.slice_rows(0, is_root ? num_streams : 0), rows, all, *stream_);
+  backend_->download(all, tokens.data(), *stream_);
+  world_.wait(*stream_);
   return tokens;
 }
 
@@ -82,6 +93,11 @@ WorkCost ScaledModel::cost() const {
       StepPhase::kDispatch, StepPhase::kCombine, StepPhase::kCombine,   StepPhase::kRest};
   WorkCost cost;
   cost.seconds = model_->timer().seconds();
+  if (!on_host()) {
+    const double all = std::accumulate(cost.seconds.begin(), cost.seconds.end(), 0.0);
+    cost.seconds.fill(0);
+    cost.seconds[static_cast<size_t>(StepPhase::kRest)] = all;
+  }
   const auto totals = world_.progress().totals();
   for (size_t i = 0; i < kNumPhases; ++i) {
     const double seconds = static_cast<double>(totals[i].nanoseconds) * 1e-9;
@@ -90,7 +106,7 @@ WorkCost ScaledModel::cost() const {
     if (phase == Phase::kStart) continue;
     cost.waiting += seconds;
     if (phase == Phase::kPlan) continue;  // between steps
-    cost.seconds[static_cast<size_t>(kStepPhaseOf[i])] -= seconds;
+    cost.seconds[static_cast<size_t>(on_host() ? kStepPhaseOf[i] : StepPhase::kRest)] -= seconds;
   }
   return cost;
 }

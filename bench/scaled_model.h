@@ -36,7 +36,8 @@ struct Workload {
 
 // What work has cost, on one rank or added over ranks.
 struct WorkCost {
-  std::array<double, kNumStepPhases> seconds{};  // inside steps, collectives apart
+  std::array<double, kNumStepPhases> seconds{};  // inside steps, collectives apart; where a host only enqueues, all of
+                                                 // it is rest
   double waiting = 0;                            // seconds inside collectives
   std::array<double, kNumPhases> bytes{};        // sent to other ranks
   WorkCost& operator+=(const WorkCost& other);
@@ -45,7 +46,8 @@ struct WorkCost {
 
 class ScaledModel {
  public:
-  // Collective over the layout's ranks; the checkpoint is not needed afterwards.
+  // Collective over the layout's ranks; the checkpoint is not needed afterwards. Keys and values are of the device's
+  // default type. kInvalidInput where the device does not run the model.
   static Result<std::unique_ptr<ScaledModel>> create(CommWorld& world, const Checkpoint& checkpoint,
                                                      const ScaledLayout& layout, const BackendOptions& backend,
                                                      const MixtralOptions& options);
@@ -56,11 +58,17 @@ class ScaledModel {
   Result<std::vector<TokenId>> decode(const Streams& streams, std::vector<TokenId> tokens, int64_t steps);
   // Of all steps so far, on this rank.
   WorkCost cost() const;
+  // Where every layout gives the same bits.
+  bool on_host() const { return backend_->memory_kind() == MemoryKind::kHost; }
   RowLayoutKind row_layout(int64_t group_rows) const { return model_->row_layouts().choose(group_rows); }
 
  private:
-  ScaledModel(CommWorld& world, const Topology& topology, std::unique_ptr<Backend> backend)
-      : world_(world), backend_(std::move(backend)), comms_(world, topology) {}
+  ScaledModel(CommWorld& world, const Topology& topology, std::unique_ptr<Backend> backend, int64_t most_streams)
+      : world_(world),
+        backend_(std::move(backend)),
+        comms_(world, topology),
+        stream_(backend_->make_stream()),
+        tokens_(backend_->allocate_tensor(DType::kI32, {most_streams, 1})) {}
 
   // The most likely token of each stream, from rank 0 to all.
   Result<std::vector<TokenId>> run(const StepPlan& plan);
@@ -69,7 +77,8 @@ class ScaledModel {
   std::unique_ptr<Backend> backend_;
   ModelComms comms_;
   std::unique_ptr<Mixtral> model_;
-  HostStream stream_;
+  std::unique_ptr<Stream> stream_;
+  Tensor tokens_;  // I32 [streams, 1]
 };
 
 }  // namespace octet

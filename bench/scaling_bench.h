@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "comm/comm_world.h"
@@ -15,10 +16,11 @@ namespace octet {
 
 struct ScalingBenchOptions {
   std::filesystem::path model;
-  BackendOptions backend;   // num_threads is not used
-  int threads = 0;          // of all ranks of a layout together; a rank has at least one
-  std::vector<int> worlds;  // numbers of ranks, each at most the job's; empty: 1, 2, 4, … up to the job's
-  std::vector<int> etps;    // ranks of a place; empty: all that fit
+  BackendOptions backend;        // num_threads is not used
+  std::optional<DType> weights;  // to keep them in; unset: as the file has them
+  int threads = 0;               // of all ranks of a layout together; a rank has at least one
+  std::vector<int> worlds;       // numbers of ranks, each at most the job's; empty: 1, 2, 4, … up to the job's
+  std::vector<int> etps;         // ranks of a place; empty: all that fit
   std::vector<ExchangePolicy> exchanges = {ExchangePolicy::kAuto};
   DType exchange_dtype = DType::kF32;
   std::vector<int64_t> streams = {1, 16};  // that decode at once, each with its own prompt
@@ -31,7 +33,8 @@ struct ScalingBenchOptions {
 
 // Collective over the job; rank 0 prints. A layout of w ranks runs on the job's first w, the others wait asleep;
 // layouts take turns, round by round, so that whatever slows the machine meets all of them alike. Before anything is
-// timed, every layout must give the tokens of the first one, else kFailed. bench/README.md defines the figures.
+// timed, every layout must give the tokens of the first one, else kFailed; not on GPUs, where layouts differ in last
+// bits. bench/README.md defines the figures.
 Status run_scaling_bench(CommWorld& world, const ScalingBenchOptions& options);
 
 }  // namespace octet

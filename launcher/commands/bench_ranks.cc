@@ -1,6 +1,7 @@
 // octet bench scaling, octet bench exchange: what many ranks give. Both run under mpirun or octet run.
 #include "bench/exchange_bench.h"
 #include "bench/scaling_bench.h"
+#include "comm/agreement.h"
 #include "comm/comm_factory.h"
 #include "launcher/commands/commands.h"
 #include "launcher/paths.h"
@@ -13,6 +14,29 @@ void declare_rounds(CLI::App& app, int& rounds) {
   app.add_option("--rounds", rounds, "measurements, of which the median is reported")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+}
+
+void declare_device(CLI::App& app, std::string& device) {
+  app.add_option("--device", device, "where it runs: " + available_devices() + " (default: the best here)");
+}
+
+// The job's ranks with communicators for the memory of their devices, and this rank's device.
+struct DeviceJob {
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<CommWorld> world;
+};
+
+// Completes the options by what the job says.
+Result<DeviceJob> open_job(BackendOptions& options) {
+  DeviceJob job;
+  OCTET_ASSIGN_OR_RETURN(job.world, make_comm_world());
+  if (options.num_threads == 0) options.num_threads = std::max(1, num_available_cpus() / job.world->local_size());
+  options.gpu = job.world->local_rank();
+  auto backend = make_backend(options);
+  if (job.world->size() > 1) OCTET_RETURN_IF_ERROR(agree(*job.world, backend.status()));
+  OCTET_ASSIGN_OR_RETURN(job.backend, std::move(backend));
+  OCTET_ASSIGN_OR_RETURN(job.world, make_device_world(std::move(job.world), job.backend->memory_kind()));
+  return job;
 }
 
 class ScalingCommand final : public Command {
@@ -58,7 +82,12 @@ class ScalingCommand final : public Command {
     app.add_option("--threads", options_.threads, "of all ranks of a layout together (default: the affinity mask)")
         ->check(CLI::Range(1, 1024))
         ->type_name("N");
-    app.add_option("--isa", options_.backend.isa, "instruction set (default: the best here)")->type_name("NAME");
+    declare_device(app, options_.backend.device);
+    app.add_option("--isa", options_.backend.isa, "instruction set of the cpu device (default: the best here)")
+        ->type_name("NAME");
+    app.add_option("--weights", options_.weights, "convert weights: bf16, f16 (default: as the file has them)")
+        ->transform(CLI::CheckedTransformer(kWeights).description(""))
+        ->type_name("NAME");
     declare_rounds(app, options_.rounds);
     app.add_flag("--json", options_.json, "print one JSON object");
   }
@@ -66,8 +95,9 @@ class ScalingCommand final : public Command {
   Status run() override {
     options_.model = model_.empty() ? default_model() : std::filesystem::path(model_);
     if (!exchanges_.empty()) options_.exchanges = exchanges_;
-    OCTET_ASSIGN_OR_RETURN(const auto world, make_comm_world());
-    return run_scaling_bench(*world, options_);
+    OCTET_ASSIGN_OR_RETURN(auto job, open_job(options_.backend));
+    job.backend.reset();  // every layout makes its own
+    return run_scaling_bench(*job.world, options_);
   }
 
  private:
@@ -75,6 +105,7 @@ class ScalingCommand final : public Command {
                                                                        {"all-to-all", ExchangePolicy::kAllToAll},
                                                                        {"replicated", ExchangePolicy::kReplicated}};
   inline static const std::map<std::string, DType> kDTypes{{"fp32", DType::kF32}, {"bf16", DType::kBF16}};
+  inline static const std::map<std::string, DType> kWeights{{"bf16", DType::kBF16}, {"f16", DType::kF16}};
 
   std::string model_;
   std::vector<ExchangePolicy> exchanges_;
@@ -98,7 +129,9 @@ class ExchangeCommand final : public Command {
     app.add_option("--hidden", options_.hidden, "elements of a row")
         ->check(CLI::Range(1, 1 << 20))
         ->capture_default_str();
-    app.add_option("--threads", threads_, "of a rank (default: the affinity mask, shared among a host's ranks)")
+    declare_device(app, backend_.device);
+    app.add_option("--threads", backend_.num_threads,
+                   "of a rank (default: the affinity mask, shared among a host's ranks)")
         ->check(CLI::Range(1, 1024))
         ->type_name("N");
     declare_rounds(app, options_.rounds);
@@ -106,14 +139,12 @@ class ExchangeCommand final : public Command {
   }
 
   Status run() override {
-    OCTET_ASSIGN_OR_RETURN(const auto world, make_comm_world());
-    const int threads = threads_ > 0 ? threads_ : std::max(1, num_available_cpus() / world->local_size());
-    OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({"cpu", threads, ""}));
-    return run_exchange_bench(*world, *backend, options_);
+    OCTET_ASSIGN_OR_RETURN(auto job, open_job(backend_));
+    return run_exchange_bench(*job.world, *job.backend, options_);
   }
 
  private:
-  int threads_ = 0;
+  BackendOptions backend_;
   ExchangeBenchOptions options_;
 };
 
