@@ -65,7 +65,7 @@ std::string to_json(const Totals& totals) {
 
 }  // namespace
 
-void record(api::Stage stage, int device, std::string_view what, u64 bytes) {
+void record(api::Stage stage, int device, std::string_view what, u64 bytes, int peer) {
   static const int trace = open_log("SOFTGPU_TRACE");
   std::lock_guard lock(ledger().mutex);
   Totals& totals = ledger().devices[device][std::size_t(stage)];
@@ -73,15 +73,17 @@ void record(api::Stage stage, int device, std::string_view what, u64 bytes) {
   if (it == totals.end()) it = totals.emplace(what, Total{}).first;
   ++it->second.count;
   it->second.bytes += bytes;
-  if (trace >= 0)
-    append(trace, format("{\"pid\":%d,\"device\":%d,\"stage\":\"%s\",\"what\":\"%s\",\"bytes\":%llu}\n", int(getpid()),
-                         device, kStageNames[std::size_t(stage)], it->first.c_str(), (unsigned long long)bytes));
+  if (trace < 0) return;
+  const std::string to = peer == api::kNoPeer ? "" : format(",\"peer\":%d", peer);
+  append(trace,
+         format("{\"pid\":%d,\"device\":%d,\"stage\":\"%s\",\"what\":\"%s\",\"bytes\":%llu%s}\n", int(getpid()), device,
+                kStageNames[std::size_t(stage)], it->first.c_str(), (unsigned long long)bytes, to.c_str()));
 }
 
 namespace api {
 
-void record(Stage stage, int device, const char* what, u64 bytes) {
-  octet::softgpu::record(stage, device, what, bytes);
+void record(Stage stage, int device, const char* what, u64 bytes, int peer) {
+  octet::softgpu::record(stage, device, what, bytes, peer);
 }
 
 }  // namespace api

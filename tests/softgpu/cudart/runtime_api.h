@@ -25,7 +25,8 @@ SOFTGPU_EXPORT bool is_device_accessible(const void* address);
 
 // See ledger.h.
 enum class Stage : u8 { kCalled, kExecuted };
-SOFTGPU_EXPORT void record(Stage stage, int device, const char* what, u64 bytes);
+inline constexpr int kNoPeer = -1;
+SOFTGPU_EXPORT void record(Stage stage, int device, const char* what, u64 bytes, int peer = kNoPeer);
 
 SOFTGPU_EXPORT int current_device();
 SOFTGPU_EXPORT int device_of(cudaStream_t stream);

@@ -23,8 +23,11 @@ std::map<ncclComm_t, std::shared_ptr<ncclComm>>& comms() {
 }
 
 void record_all(api::Stage stage, int device, const std::vector<Operation>& operations) {
-  for (const Operation& op : operations)
-    api::record(stage, device, (std::string("nccl.") + name_of(op.kind)).c_str(), op.count * size_of(op.type));
+  for (const Operation& op : operations) {
+    const bool has_peer = op.kind == Kind::kSend || op.kind == Kind::kReceive;
+    api::record(stage, device, (std::string("nccl.") + name_of(op.kind)).c_str(), op.count * size_of(op.type),
+                has_peer ? op.peer : api::kNoPeer);
+  }
 }
 
 }  // namespace
