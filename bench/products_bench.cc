@@ -174,11 +174,11 @@ void ProductsBench::run_experts(KernelReport& report, int64_t tokens) {
   const Tensor y = Tensor::host(DType::kF32, {rows, options_.hidden});
   const std::string what = fmt::format("{} tokens, {} experts", tokens, experts);
   report.measure("up", what, [&] {
-    backend_.grouped_gemm(x.view, groups.assignment_row, groups.offsets, next_layer(up_), inner.view, stream_);
+    backend_.grouped_gemm(x.view, groups, next_layer(up_), inner.view, stream_);
     return Work{bytes(experts, 2), operations(rows, 2)};
   });
   report.measure("down", what, [&] {
-    backend_.grouped_gemm(hidden.view, {}, groups.offsets, next_layer(down_), y.view, stream_);
+    backend_.grouped_gemm(hidden.view, groups.in_order(), next_layer(down_), y.view, stream_);
     return Work{bytes(experts, 1), operations(rows, 1)};
   });
 }

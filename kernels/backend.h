@@ -47,6 +47,12 @@ struct ExpertGroups {
   TensorView offsets;  // I32 [num_local_experts + 1]: the assignments of local expert e are [offsets[e], offsets[e+1])
   TensorView assignment_row;  // I32 [max assignments]: the row of each assignment
   TensorView slots;           // I32 [rows, top_k]: the assignment of each choice, -1 where the expert is not here
+  // `offsets` once more, in host memory, where the host knows them; else empty. A product can then be chosen by how
+  // many rows each expert really has.
+  std::span<const int32_t> host_offsets = {};
+
+  // The same assignments of rows that lie in their order: assignment a is of row a.
+  ExpertGroups in_order() const { return {offsets, TensorView{}, slots, host_offsets}; }
 };
 
 // How the products of a row's chosen experts are added up.
@@ -149,12 +155,12 @@ class Backend {
 
   // y[r] = weight applied to x[r], as WeightSpec says. x F32 [rows, num_inputs], y F32 [rows, num_outputs].
   virtual void gemm(TensorView x, const Weight& weight, TensorView y, Stream& stream) = 0;
-  // For each local expert e and each assignment a in [offsets[e], offsets[e + 1]):
-  //   y[a] = experts[e] applied to x[assignment_row[a]], or to x[a] where assignment_row is empty (data == nullptr).
+  // For each local expert e and each assignment a in [groups.offsets[e], groups.offsets[e + 1]):
+  //   y[a] = experts[e] applied to x[groups.assignment_row[a]], or to x[a] where that is empty (data == nullptr).
   // x F32 [*, num_inputs], y F32 [max assignments, num_outputs]; rows of y behind the last assignment stay as they are.
-  // Experts may be gated or plain, all alike. Bits as gemm's.
-  virtual void grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets,
-                            std::span<const Weight> experts, TensorView y, Stream& stream) = 0;
+  // groups.slots is not read. Experts may be gated or plain, all alike. Bits as gemm's.
+  virtual void grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+                            Stream& stream) = 0;
 
   // Attention ---------------------------------------------------------------------------------------------------------
 
@@ -180,7 +186,7 @@ class Backend {
   // chosen. logits F32 [rows, num_experts], ids I32 [rows, top_k], weights F32 [rows, top_k].
   virtual void route_top_k(TensorView logits, TensorView ids, TensorView weights, Stream& stream) = 0;
   // Sorts the choices by local expert. ids I32 [rows, top_k]; local_expert I32 [num_experts]: the local index of each
-  // expert, -1 where it is not here (an id of -1 is nobody's).
+  // expert, -1 where it is not here (an id of -1 is nobody's). Writes what of `groups` is on the device.
   virtual void group_by_expert(TensorView ids, TensorView local_expert, const ExpertGroups& groups, Stream& stream) = 0;
   // out[r] = 0 + Σ weights[r, j] · y[slots[r, j]] over the choices with slots[r, j] >= 0, in ascending expert id, each
   // product rounded before it is added. y F32 [*, hidden], out F32 [rows, hidden].

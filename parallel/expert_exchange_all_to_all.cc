@@ -115,7 +115,7 @@ Route AllToAllExpertExchange::dispatch(TensorView rows, TensorView ids, TensorVi
   const TensorView received_weights = weights_.view.slice_rows(0, received.rows());
   backend_.upload(plan_.received_ids().data(), received_ids, stream);
   backend_.upload(plan_.received_weights().data(), received_weights, stream);
-  return {received, received_ids, received_weights, local_.group(received_ids, stream)};
+  return {received, received_ids, received_weights, local_.group(received_ids, stream, plan_.received_ids())};
 }
 
 // What of the received this rank brings home: a sum a row or a product a choice.

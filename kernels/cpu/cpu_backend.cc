@@ -90,10 +90,10 @@ void CpuBackend::gemm(TensorView x, const Weight& weight, TensorView y, Stream&)
   product_.run({x.as<float>(), nullptr, offsets, {&weight, 1}, y.as<float>()});
 }
 
-void CpuBackend::grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets,
-                              std::span<const Weight> experts, TensorView y, Stream&) {
-  const int32_t* rows = assignment_row.data == nullptr ? nullptr : assignment_row.as<int32_t>();
-  product_.run({x.as<float>(), rows, {offsets.as<int32_t>(), experts.size() + 1}, experts, y.as<float>()});
+void CpuBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+                              Stream&) {
+  const int32_t* rows = groups.assignment_row.data == nullptr ? nullptr : groups.assignment_row.as<int32_t>();
+  product_.run({x.as<float>(), rows, {groups.offsets.as<int32_t>(), experts.size() + 1}, experts, y.as<float>()});
 }
 
 void CpuBackend::paged_attention(TensorView qkv, const PagedBatch& batch, const AttentionShape& shape,

@@ -3,11 +3,12 @@
 // Numbers. Activations between operations are fp32: residual stream, norms, router logits, attention's outputs. Weights
 // are kept in 16 bits, bf16 or fp16. A product rounds its rows of activations to the weights' type, multiplies on
 // tensor cores and sums in fp32; a product with at most kMaxThinOutputs outputs (the router) leaves them fp32 and is
-// computed in fp32. partial_bounds of a weight are not used: there is one chain of sums. Pages of the KV cache are bf16
-// or int8; attention of single rows works in fp32 on what pages hold, attention of prompts rounds queries and softmax
-// weights to bf16 for the tensor cores. The same calls give the same bits (no floating-point atomics anywhere, cuBLAS
-// on one stream with a workspace of its own); other numbers of rows may take another kernel and differ in the last bits
-// of 16-bit rounding.
+// computed in fp32. Experts with many rows that the host can count are cuBLAS's (grouped_blas.h), whose results are
+// rounded to the weights' type once more. partial_bounds of a weight are not used: there is one chain of sums. Pages of
+// the KV cache are bf16 or int8; attention of single rows works in fp32 on what pages hold, attention of prompts rounds
+// queries and softmax weights to bf16 for the tensor cores. The same calls give the same bits (no floating-point
+// atomics anywhere, cuBLAS on one stream with a workspace of its own); other numbers of rows may take another kernel
+// and differ in the last bits of 16-bit rounding.
 //
 // Operations allocate only while the largest step so far grows. Of a batch whose rows are one of each sequence, in
 // order, nothing but counts is read on the host, so such steps can be recorded in a CUDA graph once they have run.
@@ -52,8 +53,8 @@ class CudaBackend final : public Backend {
   void rms_norm(TensorView x, TensorView weight, float eps, TensorView y, Stream& stream) override;
 
   void gemm(TensorView x, const Weight& weight, TensorView y, Stream& stream) override;
-  void grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets, std::span<const Weight> experts,
-                    TensorView y, Stream& stream) override;
+  void grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+                    Stream& stream) override;
 
   void rope_table(TensorView positions, TensorView inverse_frequency, TensorView table, Stream& stream) override;
   void rope_and_store_kv(TensorView qkv, TensorView table, const PagedBatch& batch, const AttentionShape& shape,

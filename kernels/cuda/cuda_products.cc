@@ -6,6 +6,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/cuda_check.h"
 #include "kernels/cuda/cuda_element.h"
+#include "kernels/cuda/grouped_blas.h"
 #include "kernels/cuda/products.h"
 
 namespace octet {
@@ -101,7 +102,7 @@ const void* CudaBackend::narrow(TensorView x, const Weight& weight, CudaStream& 
   const int64_t stride = stride_of(weight.num_inputs);
   void* rows =
       stream.scratch(CudaStream::Scratch::kRows, static_cast<size_t>(x.rows() * stride * dtype_size(weight.dtype)));
-  cuda::narrow_rows({x.as<float>(), rows, cuda_element(weight.dtype), static_cast<int>(x.rows()),
+  cuda::narrow_rows({x.as<float>(), nullptr, rows, cuda_element(weight.dtype), static_cast<int>(x.rows()),
                      static_cast<int>(weight.num_inputs), static_cast<int>(stride)},
                     stream.get());
   return rows;
@@ -136,19 +137,26 @@ void CudaBackend::gemm(TensorView x, const Weight& weight, TensorView y, Stream&
                                   CUBLAS_GEMM_DEFAULT));
 }
 
-void CudaBackend::grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets,
-                               std::span<const Weight> experts, TensorView y, Stream& stream) {
+void CudaBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+                               Stream& stream) {
   CudaStream& on = use(stream);
   if (experts.empty() || y.rows() == 0 || x.rows() == 0) return;
   cuda::GroupedArgs args = grouped_args(x, experts.front(), y);
-  const bool streams = y.rows() <= kStreamRows * std::ssize(experts);
+  args.assignment_row = groups.assignment_row.data == nullptr ? nullptr : groups.assignment_row.as<int32_t>();
+  if (!groups.host_offsets.empty()) args.max_assignments = groups.host_offsets.back();
+  if (cuda::suits_grouped_blas(groups.host_offsets)) {
+    std::vector<const void*> weights;
+    for (const Weight& expert : experts) weights.push_back(expert.storage.data());
+    cuda::grouped_blas(args, weights, groups.host_offsets, on);
+    return;
+  }
+  const bool streams = args.max_assignments <= kStreamRows * std::ssize(experts);
   const void* narrowed = streams ? nullptr : narrow(x, experts.front(), on);
-  args.assignment_row = assignment_row.data == nullptr ? nullptr : assignment_row.as<int32_t>();
   for (size_t first = 0; first < experts.size(); first += cuda::kMaxExperts) {
     const auto some = experts.subspan(first, std::min<size_t>(cuda::kMaxExperts, experts.size() - first));
     for (size_t e = 0; e < some.size(); ++e) args.weights[e] = some[e].storage.data();
     args.num_experts = static_cast<int>(some.size());
-    args.offsets = offsets.as<int32_t>() + first;
+    args.offsets = groups.offsets.as<int32_t>() + first;
     run_grouped(args, narrowed, on.get());
   }
 }

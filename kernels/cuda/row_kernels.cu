@@ -49,7 +49,8 @@ bool aligned(const void* pointer, int64_t bytes) { return reinterpret_cast<uintp
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) narrow_kernel(NarrowArgs a) {
-  const float* x = a.x + static_cast<int64_t>(blockIdx.x) * a.width;
+  const int64_t row = a.row_index == nullptr ? blockIdx.x : a.row_index[blockIdx.x];
+  const float* x = a.x + row * a.width;
   T* out = static_cast<T*>(a.out) + static_cast<int64_t>(blockIdx.x) * a.stride;
   const bool is_aligned = a.width % 4 == 0;
   for (int begin = threadIdx.x * 8; begin < a.stride; begin += kThreads * 8) {
@@ -57,6 +58,49 @@ __global__ void __launch_bounds__(kThreads) narrow_kernel(NarrowArgs a) {
     load8(x, begin, a.width, is_aligned, values);
     *reinterpret_cast<uint4*>(out + begin) = pack8<T>(values);
   }
+}
+
+template <typename T, bool kGated>
+__global__ void __launch_bounds__(kThreads) widen_kernel(WidenArgs a) {
+  constexpr int kResults = kGated ? 4 : 8;  // of eight elements
+  const T* x = static_cast<const T*>(a.x) + static_cast<int64_t>(blockIdx.x) * a.stride;
+  float* y = a.y + static_cast<int64_t>(blockIdx.x) * a.num_outputs;
+  const bool is_aligned = a.num_outputs % 4 == 0;
+  for (int begin = threadIdx.x * kResults; begin < a.num_outputs; begin += kThreads * kResults) {
+    const int count = min(kResults, a.num_outputs - begin);
+    const T* from = x + begin * (8 / kResults);
+    float values[8];
+    if (count == kResults) {
+      unpack8<T>(*reinterpret_cast<const uint4*>(from), values);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) values[i] = i * kResults < count * 8 ? static_cast<float>(from[i]) : 0.0F;
+    }
+    if (kGated) {
+#pragma unroll
+      for (int i = 0; i < kResults; ++i) values[i] = silu(values[2 * i]) * values[2 * i + 1];
+    }
+    if (is_aligned && count == kResults) {
+#pragma unroll
+      for (int i = 0; i < kResults; i += 4)
+        *reinterpret_cast<float4*>(y + begin + i) = {values[i], values[i + 1], values[i + 2], values[i + 3]};
+    } else {
+#pragma unroll
+      for (int i = 0; i < kResults; ++i) {
+        if (i < count) y[begin + i] = values[i];
+      }
+    }
+  }
+}
+
+template <typename T>
+void widen(const WidenArgs& args, cudaStream_t stream) {
+  if (args.gated) {
+    widen_kernel<T, true><<<args.num_rows, kThreads, 0, stream>>>(args);
+  } else {
+    widen_kernel<T, false><<<args.num_rows, kThreads, 0, stream>>>(args);
+  }
+  OCTET_CUDA_CHECK_LAUNCH();
 }
 
 __global__ void __launch_bounds__(kThreads) rms_norm_kernel(RmsNormArgs a) {
@@ -140,6 +184,15 @@ void narrow_rows(const NarrowArgs& args, cudaStream_t stream) {
     narrow_kernel<__half><<<args.num_rows, kThreads, 0, stream>>>(args);
   }
   OCTET_CUDA_CHECK_LAUNCH();
+}
+
+void widen_outputs(const WidenArgs& args, cudaStream_t stream) {
+  if (args.num_rows == 0) return;
+  if (args.element == Element::kBF16) {
+    widen<__nv_bfloat16>(args, stream);
+  } else {
+    widen<__half>(args, stream);
+  }
 }
 
 void rms_norm(const RmsNormArgs& args, cudaStream_t stream) {

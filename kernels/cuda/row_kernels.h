@@ -35,16 +35,30 @@ void f32_to_bf16(const float* source, void* destination, int64_t count, cudaStre
 void bf16_to_f32(const void* source, float* destination, int64_t count, cudaStream_t stream);
 void round_to_bf16(float* x, int64_t count, cudaStream_t stream);
 
-// Rows of x, rounded to `element` (16 bit), with zeros in columns [width, stride). stride is a multiple of 8.
+// out[r] = x[row_index[r]], rounded to `element` (16 bit), with zeros in columns [width, stride). stride is a multiple
+// of 8.
 struct NarrowArgs {
-  const float* x;  // [num_rows, width]
-  void* out;       // [num_rows, stride]
+  const float* x;            // [*, width]
+  const int32_t* row_index;  // [num_rows]; null: r
+  void* out;                 // [num_rows, stride]
   Element element;
   int num_rows;
   int width;
   int stride;
 };
 void narrow_rows(const NarrowArgs& args, cudaStream_t stream);
+
+// y[r, n] = x[r, n]; gated: silu(x[r, 2n]) · x[r, 2n + 1]. stride is a multiple of 8.
+struct WidenArgs {
+  const void* x;  // 16 bit, [num_rows, stride]
+  float* y;       // [num_rows, num_outputs]
+  Element element;
+  int num_rows;
+  int num_outputs;
+  int stride;
+  bool gated;
+};
+void widen_outputs(const WidenArgs& args, cudaStream_t stream);
 
 struct RmsNormArgs {
   const float* x;

@@ -64,10 +64,10 @@ void ReferenceBackend::gemm(TensorView x, const Weight& weight, TensorView y, St
       weight, x.rows(), [&](int64_t r) { return rows + r * weight.num_inputs; }, y.as<float>());
 }
 
-void ReferenceBackend::grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets,
-                                    std::span<const Weight> experts, TensorView y, Stream&) {
-  const int32_t* bounds = offsets.as<int32_t>();
-  const int32_t* row_of = assignment_row.data == nullptr ? nullptr : assignment_row.as<int32_t>();
+void ReferenceBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts,
+                                    TensorView y, Stream&) {
+  const int32_t* bounds = groups.offsets.as<int32_t>();
+  const int32_t* row_of = groups.assignment_row.data == nullptr ? nullptr : groups.assignment_row.as<int32_t>();
   for (size_t e = 0; e < experts.size(); ++e) {
     const Weight& weight = experts[e];
     const auto x_row = [&](int64_t i) {

@@ -24,9 +24,8 @@ void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView id
   const int64_t num_assignments = route.groups.assignment_row.num_elements();
   const TensorView activated = scratch.activated.view.slice_rows(0, num_assignments);
   const TensorView y = scratch.expert_out.view.slice_rows(0, num_assignments);
-  backend.grouped_gemm(route.rows, route.groups.assignment_row, route.groups.offsets, weights.gate_up, activated,
-                       stream);
-  backend.grouped_gemm(activated, TensorView{}, route.groups.offsets, weights.down, y, stream);
+  backend.grouped_gemm(route.rows, route.groups, weights.gate_up, activated, stream);
+  backend.grouped_gemm(activated, route.groups.in_order(), weights.down, y, stream);
 
   step.timer.enter(StepPhase::kCombine);
   const TensorView delta = scratch.delta.view.slice_rows(0, x.rows());

@@ -13,9 +13,11 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <random>
 
 #include "kernels/cuda/cuda_backend.h"
 #include "tests/cuda/shared_routing.h"
+#include "tests/cuda/softgpu_counts.h"
 #include "tests/model/model_fixture.h"
 
 namespace octet::testing {
@@ -168,6 +170,53 @@ INSTANTIATE_TEST_SUITE_P(Goldens, CudaModelTest,
                                            Case{"kv8-bf16", kBF16, kRandomBf16}, Case{"kv6-bf16", kBF16, kRandomBf16},
                                            Case{"octet-demo", kBF16, kDemo}),
                          case_name);
+
+// Tells every product how many rows each expert has, as an all-to-all does.
+class CountedBackend final : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+  void grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+                    Stream& stream) override {
+    std::vector<int32_t> offsets(experts.size() + 1);
+    download(groups.offsets, offsets.data(), stream);
+    stream.synchronize();
+    ExpertGroups counted = groups;
+    counted.host_offsets = offsets;
+    inner().grouped_gemm(x, counted, experts, y, stream);
+  }
+};
+
+TEST(CudaExpertsTest, LogitsAgreeWhereCublasComputesTheExperts) {
+  const auto path = golden_checkpoint("plain-f32");
+  constexpr int64_t kPrompt = 544;  // 136 rows an expert
+  MixtralOptions options = options_with(kBF16);
+  options.max_rows = kPrompt;
+  options.max_logit_rows = kPrompt;
+  Routing routing;
+  ModelOnOneRank cpu(path, std::make_unique<RecordingBackend>(backend_of({"cpu", 1, ""}), routing), kPrompt, options);
+  ModelOnOneRank cuda(
+      path, std::make_unique<FollowingBackend>(std::make_unique<CountedBackend>(backend_of({"cuda", 0, ""})), routing),
+      kPrompt, options);
+  std::mt19937 random(3);
+  std::vector<TokenId> ids(kPrompt);
+  for (TokenId& id : ids) id = static_cast<TokenId>(random() % 256);
+  const Logits expected = run_along(cpu, ids, kPrompt, kPrompt);
+  expect_agree(expected, run_along(cuda, ids, kPrompt, kPrompt), kRandomBf16);
+  EXPECT_GT(softgpu_executed("grouped-gemm"), 0);
+}
+
+TEST(CudaLoadTest, ProgressIsToldMatrixByMatrixUpToAllThatIsRead) {
+  std::vector<int64_t> told;
+  MixtralOptions options = options_with(DType::kBF16);
+  options.load.progress = [&told](int64_t bytes) { told.push_back(bytes); };
+  ModelOnOneRank model(golden_checkpoint("plain-f32"), {"cuda", 0, ""}, 64, options);
+  const auto checkpoint = Checkpoint::open(golden_checkpoint("plain-f32"));
+  EXPECT_TRUE(std::ranges::is_sorted(told));
+  EXPECT_EQ(told.size(), 3U + static_cast<size_t>(checkpoint->config().num_layers * (2 + 4 + 1 + 3 * 8)))
+      << "embedding, norm and head; of a layer two norms, q, k, v and o, the router, its experts";
+  EXPECT_EQ(told.back(), model.model().weight_bytes_read());
+  EXPECT_EQ(told.back(), 4 * checkpoint->config().num_parameters());
+}
 
 // Greedy text of the demo model, each backend on its own, as far as the cpu is sure of its token.
 TEST(CudaDemoTest, FreeRunningTextIsTheCpusWhereItsMarginIsLargeEnough) {

@@ -2,8 +2,10 @@
 //
 // Tolerance: operands of a product are rounded to 16 bits here and not there, so with elements in [-1, 1) an element of
 // the result is off by at most sqrt(inputs) · 2^-9 (bf16) in the mean; three times that is allowed, relative to the
-// largest element. Where x is given in values that 16 bits hold, only the order of sums differs: 1e-5.
+// largest element. Where x is given in values that 16 bits hold, only the order of sums differs: 1e-5. cuBLAS's grouped
+// product rounds results to 16 bits as well: three times half a unit, for silu(a) · b has two of them.
 #include "tests/cuda/cuda_fixture.h"
+#include "tests/cuda/softgpu_counts.h"
 
 namespace octet {
 namespace {
@@ -34,6 +36,28 @@ Tensor rounded_rows(RandomValues& random, Shape shape, DType dtype) {
 
 constexpr DType kDTypes[] = {DType::kBF16, DType::kF16};
 constexpr double kExactOperands = 1e-5;
+constexpr double rounded_results(DType dtype) { return 3 * (dtype == DType::kBF16 ? 0x1p-9 : 0x1p-12); }
+
+unsigned long long blas_groups() { return softgpu_executed("grouped-gemm"); }
+
+// How check_grouped asks for a product.
+struct Grouped {
+  DType dtype = DType::kBF16;
+  bool gated = false;
+  bool gathered = false;
+  bool host_knows = false;  // how many rows each expert has
+  double tolerance = kExactOperands;
+};
+// Of every type, gated or not, gathered or not.
+std::vector<Grouped> all_ways() {
+  std::vector<Grouped> ways;
+  for (const DType dtype : kDTypes) {
+    for (const bool gated : {false, true}) {
+      for (const bool gathered : {false, true}) ways.push_back({dtype, gated, gathered});
+    }
+  }
+  return ways;
+}
 
 class CudaProductsTest : public CudaTest {
  protected:
@@ -50,9 +74,11 @@ class CudaProductsTest : public CudaTest {
   }
 
   // Experts with `counts` assignments, gathered from x or not.
-  void check_grouped(const std::vector<int64_t>& counts, Shape expert, DType dtype, bool gated, bool gathered) {
+  void check_grouped(const std::vector<int64_t>& counts, Shape expert, const Grouped& way) {
+    const auto [dtype, gated, gathered, host_knows, tolerance] = way;
     SCOPED_TRACE(testing::Message() << testing::PrintToString(counts) << " " << expert.to_string() << " "
-                                    << dtype_name(dtype) << (gated ? " gated" : "") << (gathered ? " gathered" : ""));
+                                    << dtype_name(dtype) << (gated ? " gated" : "") << (gathered ? " gathered" : "")
+                                    << (host_knows ? " counted" : ""));
     RandomValues random(static_cast<uint32_t>(counts.size() + counts.back()));
     std::vector<Weight> weights;
     std::vector<Weight> expected_weights;
@@ -72,18 +98,19 @@ class CudaProductsTest : public CudaTest {
     const Tensor expected = Tensor::host(DType::kF32, {total + 2, expert[0]});
     std::fill_n(expected.view.as<float>(), expected.view.num_elements(), 7.0F);
     const Tensor y = device(expected);
-    reference_.grouped_gemm(x.view, gathered ? row_tensor.view : TensorView{}, offset_tensor.view, expected_weights,
-                            expected.view, host_stream_);
+    ExpertGroups groups{offset_tensor.view, gathered ? row_tensor.view : TensorView{}, {}};
+    reference_.grouped_gemm(x.view, groups, expected_weights, expected.view, host_stream_);
     const Tensor device_x = device(x);
     const Tensor device_rows = device(row_tensor);
     const Tensor device_offsets = device(offset_tensor);
+    groups = {device_offsets.view, gathered ? device_rows.view : TensorView{}, {}};
+    if (host_knows) groups.host_offsets = offsets;
     const auto run = [&] {
-      backend_->grouped_gemm(device_x.view, gathered ? device_rows.view : TensorView{}, device_offsets.view, weights,
-                             y.view, *stream_);
+      backend_->grouped_gemm(device_x.view, groups, weights, y.view, *stream_);
       return host(y);
     };
     const Tensor first = run();
-    expect_near(first.view, expected.view, kExactOperands);
+    expect_near(first.view, expected.view, tolerance);
     expect_same_bits(run().view, first.view);
     const TensorView behind = first.view.slice_rows(total, 2);
     for (int64_t i = 0; i < behind.num_elements(); ++i) ASSERT_EQ(behind.as<float>()[i], 7.0F);
@@ -149,35 +176,53 @@ TEST_F(CudaProductsTest, PartsAreStackedConvertedAndReordered) {
 }
 
 TEST_F(CudaProductsTest, GroupedWithFewRows) {
-  for (const DType dtype : kDTypes) {
-    for (const bool gated : {false, true}) {
-      for (const bool gathered : {false, true}) {
-        check_grouped({0, 0}, {9, 40}, dtype, gated, gathered);
-        check_grouped({1}, {37, 100}, dtype, gated, gathered);
-        check_grouped({0, 1, 0, 3}, {16, 33}, dtype, gated, gathered);
-        check_grouped({19, 0, 1, 0, 0, 2, 0, 0}, {23, 290}, dtype, gated, gathered);
-      }
+  for (Grouped way : all_ways()) {
+    for (const bool host_knows : {false, true}) {
+      way.host_knows = host_knows;
+      check_grouped({0, 0}, {9, 40}, way);
+      check_grouped({0, 1, 0, 3}, {16, 33}, way);
+      check_grouped({19, 0, 1, 0, 0, 2, 0, 0}, {23, 290}, way);
     }
+    check_grouped({1}, {37, 100}, way);
   }
 }
 
 TEST_F(CudaProductsTest, GroupedWithManyRows) {
-  for (const DType dtype : kDTypes) {
-    for (const bool gated : {false, true}) {
-      for (const bool gathered : {false, true}) {
-        check_grouped({20, 0, 1}, {37, 100}, dtype, gated, gathered);
-        check_grouped({0, 129, 15}, {130, 40}, dtype, gated, gathered);
-      }
-    }
+  for (const Grouped& way : all_ways()) {
+    check_grouped({20, 0, 1}, {37, 100}, way);
+    check_grouped({0, 129, 15}, {130, 40}, way);
   }
 }
 
 TEST_F(CudaProductsTest, MoreExpertsThanOneLaunchTakes) {
   std::vector<int64_t> counts(70);
   for (size_t e = 0; e < counts.size(); ++e) counts[e] = static_cast<int64_t>(e % 3);
-  check_grouped(counts, {9, 20}, DType::kBF16, true, true);
+  check_grouped(counts, {9, 20}, {.gated = true, .gathered = true});
   for (int64_t& count : counts) count += 9;
-  check_grouped(counts, {9, 20}, DType::kF16, false, true);
+  check_grouped(counts, {9, 20}, {.dtype = DType::kF16, .gathered = true});
+  check_grouped(counts, {9, 20}, {.gated = true, .gathered = true, .host_knows = true});
+}
+
+// 128 rows in the mean, of the experts that have any.
+TEST_F(CudaProductsTest, CublasTakesManyRowsThatTheHostCanCount) {
+  const auto none = blas_groups();
+  for (Grouped way : all_ways()) {
+    way.host_knows = true;
+    check_grouped({130, 0, 124}, {37, 100}, way);  // 127
+    EXPECT_EQ(blas_groups(), none);
+    way.host_knows = false;
+    check_grouped({0, 256, 0}, {37, 100}, way);
+    EXPECT_EQ(blas_groups(), none);
+  }
+  for (Grouped way : all_ways()) {
+    way.host_knows = true;
+    way.tolerance = rounded_results(way.dtype);
+    const auto before = blas_groups();
+    check_grouped({0, 255, 0, 1}, {37, 100}, way);
+    check_grouped({131, 0, 126, 140}, {8, 33}, way);
+    check_grouped({128}, {65, 3}, way);
+    EXPECT_EQ(blas_groups(), before + 6) << "three products, each twice";
+  }
 }
 
 }  // namespace

@@ -35,9 +35,9 @@ class ForwardingBackend : public Backend {
   void gemm(TensorView x, const Weight& weight, TensorView y, Stream& stream) override {
     inner_->gemm(x, weight, y, stream);
   }
-  void grouped_gemm(TensorView x, TensorView assignment_row, TensorView offsets, std::span<const Weight> experts,
-                    TensorView y, Stream& stream) override {
-    inner_->grouped_gemm(x, assignment_row, offsets, experts, y, stream);
+  void grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+                    Stream& stream) override {
+    inner_->grouped_gemm(x, groups, experts, y, stream);
   }
   void rope_table(TensorView positions, TensorView inverse_frequency, TensorView table, Stream& stream) override {
     inner_->rope_table(positions, inverse_frequency, table, stream);

@@ -191,8 +191,8 @@ void check_grouped(Backend& backend, const std::vector<int64_t>& counts, bool ga
   const Tensor offset_tensor = int_tensor(offsets, {static_cast<int64_t>(offsets.size())});
   const Tensor y = Tensor::host(DType::kF32, {total + 2, 37});
   std::fill_n(y.view.as<float>(), y.view.num_elements(), 7.0F);
-  backend.grouped_gemm(x.view, gathered ? assignment_row.view : TensorView{}, offset_tensor.view, experts, y.view,
-                       stream);
+  const ExpertGroups groups{offset_tensor.view, gathered ? assignment_row.view : TensorView{}, {}};
+  backend.grouped_gemm(x.view, groups, experts, y.view, stream);
   for (size_t e = 0; e < counts.size(); ++e) {
     const Tensor part = Tensor::host(DType::kF32, {counts[e], kInputs});
     backend.gather_rows(x.view, assignment_row.view.slice_rows(offsets[e], counts[e]), part.view, stream);

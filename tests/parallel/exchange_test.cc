@@ -239,6 +239,10 @@ std::vector<float> exchange_rows(const Case& test, const std::vector<Mine>& rank
   const TensorView weights{mine.weights.data(), DType::kF32, {num_rows, test.top_k}};
   exchange.announce(rows, stream);
   const Route route = exchange.dispatch(rows, ids, weights, stream);
+  if (!test.replicated && route.rows.rows() > 0) {  // the host knows who computes how much
+    const int32_t* offsets = route.groups.offsets.as<int32_t>();
+    EXPECT_TRUE(std::ranges::equal(route.groups.host_offsets, std::span(offsets, route.groups.offsets.rows())));
+  }
   const auto& experts = test.places[static_cast<size_t>(test.topology.ep_index(rank))];
   const Tensor y = compute(route, experts, test.topology.etp_index(rank) == 0);
   std::vector<float> home(static_cast<size_t>(num_rows * kHidden), 1e30F);

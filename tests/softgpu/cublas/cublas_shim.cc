@@ -118,9 +118,9 @@ void run(const Gemm& g) {
   });
 }
 
-cublasStatus_t fail(const char* why) {
+cublasStatus_t fail(const char* why, cublasStatus_t status = CUBLAS_STATUS_INVALID_VALUE) {
   std::fprintf(stderr, "softgpu: cuBLAS: %s\n", why);
-  return CUBLAS_STATUS_INVALID_VALUE;
+  return status;
 }
 
 // Scalars are floats (or doubles, or halves) as the compute type says.
@@ -198,8 +198,22 @@ cublasStatus_t strided(cublasHandle_t handle, Gemm g, Scalars scalars, const voi
   });
 }
 
-// The pointer arrays of batched products lie in device memory.
-void run_batch(Gemm g, const void* const* a, const void* const* b, void* const* c, u64 count) {
+// What the grouped product takes (cuBLAS documentation, cublasGemmGroupedBatchedEx): fewer types than the others.
+const char* complain_of_group(cublasHandle_t handle, cudaDataType type, cudaDataType c_type,
+                              cublasComputeType_t compute) {
+  if (handle && handle->pointer_mode == CUBLAS_POINTER_MODE_DEVICE) return "grouped products take host scalars only";
+  if (compute != CUBLAS_COMPUTE_32F) return "unsupported compute type of a grouped product";
+  return type == c_type ? nullptr : "A and C of a grouped product differ in type";
+}
+
+// The same: addresses of 16-bit matrices.
+u64 group_alignment(const Gemm& g) {
+  const u64 row_bytes = g.k * size_of(g.a.type);
+  return g.a.type == CUDA_R_32F ? 4 : row_bytes % 16 == 0 ? 16 : row_bytes % 4 == 0 ? 4 : 2;
+}
+
+// The pointer arrays of batched products lie in device memory. alignment: of the addresses in them.
+void run_batch(Gemm g, const void* const* a, const void* const* b, void* const* c, u64 count, u64 alignment) {
   const auto pointers = [count](const void* array) {
     std::vector<void*> list(count);
     std::memcpy(list.data(), octet::softgpu::api::readable(array, count * sizeof(void*), "cuBLAS pointer array"),
@@ -209,6 +223,12 @@ void run_batch(Gemm g, const void* const* a, const void* const* b, void* const* 
   const auto as = pointers(a), bs = pointers(b), cs = pointers(c);
   for (u64 i = 0; i < count; ++i) {
     g.a.data = as[i], g.b.data = bs[i], g.c = cs[i];
+    for (const void* matrix : {as[i], bs[i], cs[i]}) {
+      if (u64(matrix) % alignment == 0) continue;
+      throw octet::softgpu::DeviceFault(cudaErrorMisalignedAddress,
+                                        octet::softgpu::format("cuBLAS: matrix at %p, not at a multiple of %llu bytes",
+                                                               matrix, (unsigned long long)alignment));
+    }
     run(g);
   }
 }
@@ -307,7 +327,7 @@ cublasStatus_t cublasGemmBatchedEx(cublasHandle_t handle, cublasOperation_t ta, 
   const Scalars scalars(handle, alpha, beta, compute);
   return submit(handle, g, "batched-gemm", [=]() mutable {
     scalars.apply(g);
-    run_batch(g, a, b, c, u64(count));
+    run_batch(g, a, b, c, u64(count), size_of(g.a.type));
   });
 }
 
@@ -317,14 +337,15 @@ cublasStatus_t cublasGemmGroupedBatchedEx(cublasHandle_t handle, const cublasOpe
                                           const void* const b[], cudaDataType bt, const int ldb[], const void* beta,
                                           void* const c[], cudaDataType ct, const int ldc[], int groups,
                                           const int sizes[], cublasComputeType_t compute) {
-  const std::size_t scalar_bytes = compute == CUBLAS_COMPUTE_64F ? 8 : compute == CUBLAS_COMPUTE_16F ? 2 : 4;
+  if (const char* problem = complain_of_group(handle, at, ct, compute))
+    return fail(problem, CUBLAS_STATUS_NOT_SUPPORTED);
   std::vector<Gemm> products;
   std::vector<u64> counts;
   for (int i = 0; i < groups; ++i) {
     Gemm g = describe(ta[i], tb[i], m[i], n[i], k[i], at, lda[i], bt, ldb[i], ct, ldc[i]);
     if (const char* problem = complain(handle, g)) return fail(problem);
-    g.alpha = scalar(static_cast<const std::byte*>(alpha) + i * scalar_bytes, compute);
-    g.beta = scalar(static_cast<const std::byte*>(beta) + i * scalar_bytes, compute);
+    g.alpha = static_cast<const float*>(alpha)[i];
+    g.beta = static_cast<const float*>(beta)[i];
     products.push_back(g);
     counts.push_back(u64(sizes[i]));
   }
@@ -332,7 +353,7 @@ cublasStatus_t cublasGemmGroupedBatchedEx(cublasHandle_t handle, const cublasOpe
   return submit(handle, products.front(), "grouped-gemm", [=] {
     u64 first = 0;
     for (std::size_t i = 0; i < products.size(); first += counts[i++])
-      run_batch(products[i], a + first, b + first, c + first, counts[i]);
+      run_batch(products[i], a + first, b + first, c + first, counts[i], group_alignment(products[i]));
   });
 }
 

@@ -59,14 +59,15 @@ TEST(SoftgpuCublas, GemmEx) {
   check_gemm<__half, __half>(false, false, 16, 16, 16, 1, 1, 2e-3);
 }
 
-// `batch` products of m × k and k × n, float results: by stride, by pointers, and in two groups of which the second has
-// fewer columns.
+// `batch` products of m × k and k × n: by stride and by pointers, with float results, and in two groups of which the
+// second has fewer columns, with results of type T.
 template <class T>
-void check_batches() {
+void check_batches(double group_tolerance) {
   const int m = 6, n = 5, k = 7, batch = 4, few = 2;
   const auto a = random_matrix<T>(m * k * batch, 1), b = random_matrix<T>(k * n * batch, 2);
   Array<T> da(a), db(b);
-  Array<float> c1(m * n * batch), c2(m * n * batch), c3(std::vector<float>(m * n * batch, -9));
+  Array<float> c1(m * n * batch), c2(m * n * batch);
+  Array<T> c3(std::vector<T>(m * n * batch, T(-9.f)));
   std::vector<const void*> pa, pb;
   std::vector<void*> pc, pd;
   for (int i = 0; i < batch; ++i) {
@@ -98,14 +99,15 @@ void check_batches() {
   const int ms[2] = {m, m}, ns[2] = {n, few}, ks[2] = {k, k}, sizes[2] = {1, 3};
   const float ones[2] = {1, 1}, zeros[2] = {0, 0};
   CUBLAS(cublasGemmGroupedBatchedEx(handle, none, none, ms, ns, ks, ones, dpa, type, ms, dpb, type, ks, zeros, dpd,
-                                    CUDA_R_32F, ms, 2, sizes, CUBLAS_COMPUTE_32F));
+                                    type, ms, 2, sizes, CUBLAS_COMPUTE_32F));
   cudaGraph_t graph;
   cudaGraphExec_t exec;
   CUDA(cudaStreamEndCapture(stream, &graph));
   CUDA(cudaGraphInstantiate(&exec, graph));
   CUDA(cudaGraphLaunch(exec, stream));
   CUDA(cudaStreamSynchronize(stream));
-  const auto r1 = c1.host(), r3 = c3.host();
+  const auto r1 = c1.host();
+  const auto r3 = c3.host();
   for (int i = 0; i < batch; ++i)
     for (int c = 0; c < n; ++c)
       for (int r = 0; r < m; ++r) {
@@ -114,7 +116,7 @@ void check_batches() {
           sum += double(to_float(a[i * m * k + p * m + r])) * to_float(b[i * k * n + c * k + p]);
         const int at = i * m * n + c * m + r;
         EXPECT_CLOSE(r1[at], sum, 1e-5);
-        EXPECT_EQ(r3[at], i == 0 || c < few ? r1[at] : -9);
+        EXPECT_CLOSE(to_float(r3[at]), i == 0 || c < few ? sum : -9, group_tolerance);
       }
   EXPECT_EQ(c2.host(), r1);
   CUDA(cudaGraphExecDestroy(exec));
@@ -124,9 +126,9 @@ void check_batches() {
 }
 
 TEST(SoftgpuCublas, StridedPointerAndGroupedBatches) {
-  check_batches<float>();
-  check_batches<__half>();
-  check_batches<__nv_bfloat16>();
+  check_batches<float>(1e-5);
+  check_batches<__half>(0x1p-11);
+  check_batches<__nv_bfloat16>(0x1p-8);
 }
 
 TEST(SoftgpuCublas, BadArgumentsAreRefused) {
@@ -136,6 +138,19 @@ TEST(SoftgpuCublas, BadArgumentsAreRefused) {
   const float one = 1, zero = 0;
   EXPECT_EQ(cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 10, 1, 10, &one, x, 9, x, 10, &zero, x, 10),
             CUBLAS_STATUS_INVALID_VALUE);
+  // A grouped product takes less than the others: results of the operands' type, scalars in host memory.
+  const cublasOperation_t none = CUBLAS_OP_N;
+  const int size = 8, count = 1;
+  Array<const void*> inputs(std::vector<const void*>{x.get()});
+  Array<void*> outputs(std::vector<void*>{x.get()});
+  const auto grouped = [&](cudaDataType type, cudaDataType result, cublasComputeType_t compute) {
+    return cublasGemmGroupedBatchedEx(handle, &none, &none, &size, &size, &size, &one, inputs, type, &size, inputs,
+                                      type, &size, &zero, outputs, result, &size, 1, &count, compute);
+  };
+  EXPECT_EQ(grouped(CUDA_R_16BF, CUDA_R_32F, CUBLAS_COMPUTE_32F), CUBLAS_STATUS_NOT_SUPPORTED);
+  EXPECT_EQ(grouped(CUDA_R_16F, CUDA_R_16F, CUBLAS_COMPUTE_16F), CUBLAS_STATUS_NOT_SUPPORTED);
+  CUBLAS(cublasSetPointerMode(handle, CUBLAS_POINTER_MODE_DEVICE));
+  EXPECT_EQ(grouped(CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F), CUBLAS_STATUS_NOT_SUPPORTED);
   CUBLAS(cublasDestroy(handle));
 }
 

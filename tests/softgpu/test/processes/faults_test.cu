@@ -3,6 +3,8 @@
 #undef NDEBUG  // device assertions are tested
 #include <cassert>
 
+#include <cublas_v2.h>
+
 #include "tests/softgpu/test/check.h"
 #include "tests/softgpu/test/processes/children.h"
 
@@ -78,6 +80,25 @@ TEST(SoftgpuFaults, MisalignedAccess) {
     misaligned<<<1, 1>>>(p);
   });
   EXPECT_CONTAINS(output, "RESULT cudaErrorMisalignedAddress");
+}
+
+TEST(SoftgpuFaults, MisalignedMatrixOfAGroupedProduct) {
+  const auto output = in_child({}, [] {
+    char* memory;
+    CUDA(cudaMalloc(&memory, 1024));
+    CUDA(cudaMemset(memory, 0, 1024));
+    const auto* addresses = new Array<void*>(std::vector<void*>{memory, memory + 200, memory + 512});
+    cublasHandle_t handle;
+    cublasCreate(&handle);
+    const cublasOperation_t none = CUBLAS_OP_N;
+    const int size = 8, count = 1;
+    const float one = 1, zero = 0;
+    cublasGemmGroupedBatchedEx(handle, &none, &none, &size, &size, &size, &one, addresses->get(), CUDA_R_16F, &size,
+                               addresses->get() + 1, CUDA_R_16F, &size, &zero, addresses->get() + 2, CUDA_R_16F, &size,
+                               1, &count, CUBLAS_COMPUTE_32F);
+  });
+  EXPECT_CONTAINS(output, "RESULT cudaErrorMisalignedAddress");
+  EXPECT_CONTAINS(output, "multiple of 16 bytes");
 }
 
 __global__ void shared_overrun(int* out, int n) {
