@@ -6,44 +6,49 @@
 
 #include "bench/kernels_bench.h"
 #include "bench/report.h"
-#include "kernels/cpu/cpu_backend.h"
 
 namespace octet {
 
 class AttentionBench {
  public:
-  AttentionBench(const KernelsBenchOptions& options, CpuBackend& backend) : options_(options), backend_(backend) {}
+  AttentionBench(const KernelsBenchOptions& options, Backend& backend, Stream& stream)
+      : options_(options), backend_(backend), stream_(stream) {}
 
-  // kFailed where a decoded row differs from a plain loop.
-  Status check();
-  void run(KernelReport& report);
+  // Over every type of page that the backend takes. kFailed where results differ from a plain loop.
+  Status run(KernelReport& report);
 
  private:
-  // So many sequences at the end of contexts of one length, each with so many rows, and a cache of random values.
+  // So many sequences at the end of contexts of one length, each with so many rows, and a cache of random values, which
+  // are the same in every page and head.
   struct Scene {
     DType kv_dtype = DType::kF32;
     int64_t num_sequences = 0;
     int64_t rows = 0;     // of each sequence
     int64_t context = 0;  // positions of each sequence, its rows included
     AttentionShape shape;
+    std::vector<float> block;  // the elements of every block, as fp32
+    Tensor host_qkv;
+    std::vector<SequenceRows> sequences;
+    // The backend's.
     Tensor memory;
     KvCacheView cache;
-    Tensor qkv;
-    Tensor positions;
-    Tensor page_tables;
-    Tensor out;
-    std::vector<SequenceRows> sequences;
+    Tensor qkv, positions, page_tables, out;
 
     Work work() const;
+    // Element 0 of the output of a query head, by a plain loop.
+    double expected(int64_t sequence, int64_t row, int64_t head) const;
   };
 
-  Scene make_scene(DType kv_dtype, int64_t num_sequences, int64_t rows, int64_t context) const;
+  Scene make_scene(DType kv_dtype, int64_t num_sequences, int64_t rows, int64_t context);
+  void fill_cache(Scene& scene);
+  void place_rows(Scene& scene);
   void attend(Scene& scene);
-  void measure(KernelReport& report, const std::string& kernel, Scene scene);
+  Status check(const Scene& scene);
+  Status measure(KernelReport& report, const std::string& kernel, Scene scene);
 
   const KernelsBenchOptions& options_;
-  CpuBackend& backend_;
-  HostStream stream_;
+  Backend& backend_;
+  Stream& stream_;
 };
 
 }  // namespace octet

@@ -1,5 +1,5 @@
-// How fast a model generates: the prefill of a prompt, and decoding for several streams at once, beside the ceilings of
-// the machine measured in between. bench/README.md defines the figures.
+// How fast a model generates: the prefill of a prompt, and decoding for several streams at once, beside the limits of
+// its devices. bench/README.md defines the figures.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "bench/ceilings.h"
+#include "bench/limits.h"
 #include "bench/step_cost.h"
+#include "bench/timing.h"
 #include "runtime/base/status.h"
 #include "runtime/model/model_runner.h"
 
@@ -33,6 +34,8 @@ int64_t longest_sequence(const GenerateBenchOptions& options);
 struct BenchedModel {
   ModelRunner& runner;
   const ModelConfig& config;
+  // Whether a stream's tokens are the same whatever else is in its steps; else only the same steps give the same.
+  bool keeps_bits = true;
   double weight_bytes = 2;  // of one weight as it is kept
   double kv_bytes = 4;      // of one element of the KV cache
 };
@@ -44,7 +47,7 @@ struct GenerateLine {
   int64_t tokens = 0;                // of one step: the prompt, or a token of each stream
   StepCost cost;                     // of the same
   std::vector<double> seconds = {};  // of the same, of each round
-  std::vector<Ceilings> ceilings = {};
+  std::vector<Limits> limits = {};   // where they are known
 };
 
 class GenerateReport {
@@ -57,9 +60,10 @@ class GenerateReport {
   std::vector<GenerateLine> lines_;
 };
 
-// Checks first that streams decoded together give the tokens that they give alone (kFailed if not), warms up, then
-// measures round by round, every line once in each. All streams have different random prompts, so that routing spreads.
+// Checks first that streams decoded together give the tokens that they give alone, or, of a model that does not keep
+// bits, once more together (kFailed if not), warms up, then measures round by round, every line once in each. All
+// streams have different random prompts, so that routing spreads.
 Result<GenerateReport> run_generate_bench(const GenerateBenchOptions& options, const BenchedModel& model,
-                                          CeilingProbe& probe, int num_threads);
+                                          const LimitSource& limits, int num_threads);
 
 }  // namespace octet

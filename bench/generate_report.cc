@@ -14,9 +14,10 @@ struct Figures {
   double tokens_per_second = 0;
   double slowest = 0;  // tokens a second of the worst and the best round
   double fastest = 0;
-  Ceilings ceilings;
-  double bandwidth_share = 0;   // of the read ceiling
-  double arithmetic_share = 0;  // of the fp32 multiply-add ceiling
+  bool has_limits = false;
+  Limits limits;
+  double bandwidth_share = 0;   // of the read limit
+  double arithmetic_share = 0;  // of the products' limit
   double bound_share = 0;       // of what both together allow
 };
 
@@ -28,17 +29,16 @@ Figures figures_of(const GenerateLine& line) {
   f.tokens_per_second = tokens / f.seconds;
   f.slowest = tokens / worst;
   f.fastest = tokens / best;
-  std::vector<double> read, multiply_add;
-  for (const Ceilings& ceilings : line.ceilings) {
-    read.push_back(ceilings.read_bytes_per_second);
-    multiply_add.push_back(ceilings.f32_operations_per_second);
+  f.has_limits = !line.limits.empty();
+  if (!f.has_limits) return f;
+  std::vector<double> read, products;
+  for (const Limits& limits : line.limits) {
+    read.push_back(limits.read_bytes_per_second);
+    products.push_back(limits.operations_per_second);
   }
-  f.ceilings.read_bytes_per_second = median(read);
-  f.ceilings.f32_operations_per_second = median(multiply_add);
-  const double read_seconds = line.cost.bytes / f.ceilings.read_bytes_per_second;
-  const double operation_seconds = line.cost.operations / f.ceilings.f32_operations_per_second;
-  f.bandwidth_share = read_seconds / f.seconds;
-  f.arithmetic_share = operation_seconds / f.seconds;
+  f.limits = {median(read), median(products)};
+  f.bandwidth_share = line.cost.bytes / f.limits.read_bytes_per_second / f.seconds;
+  f.arithmetic_share = line.cost.operations / f.limits.operations_per_second / f.seconds;
   f.bound_share = std::max(f.bandwidth_share, f.arithmetic_share);
   return f;
 }
@@ -46,17 +46,18 @@ Figures figures_of(const GenerateLine& line) {
 }  // namespace
 
 std::string GenerateReport::to_text() const {
-  std::string text = fmt::format("{:<7} {:>7} {:>6} {:>9} {:>21} {:>9} {:>7} {:>8} {:>10} {:>9} {:>6} {:>5} {:>7}\n",
+  std::string text = fmt::format("{:<7} {:>7} {:>6} {:>9} {:>21} {:>9} {:>7} {:>8} {:>10} {:>9} {:>6} {:>10} {:>7}\n",
                                  "", "streams", "tokens", "tokens/s", "(min - max)", "ms/step", "experts", "GB/step",
-                                 "GFLOP/step", "read GB/s", "% read", "% FMA", "% bound");
+                                 "GFLOP/step", "read GB/s", "% read", "% products", "% bound");
   for (const GenerateLine& line : lines_) {
     const Figures f = figures_of(line);
+    const auto percent = [&](double share) { return f.has_limits ? fmt::format("{:.0f}", 100 * share) : "-"; };
     text += fmt::format(
-        "{:<7} {:>7} {:>6} {:>9.1f} {:>21} {:>9.2f} {:>7.2f} {:>8.3f} {:>10.2f} {:>9.1f} {:>6.0f} {:>5.0f} {:>7.0f}\n",
+        "{:<7} {:>7} {:>6} {:>9.1f} {:>21} {:>9.2f} {:>7.2f} {:>8.3f} {:>10.2f} {:>9.1f} {:>6} {:>10} {:>7}\n",
         line.what, line.streams, line.tokens, f.tokens_per_second,
         fmt::format("({:.1f} - {:.1f})", f.slowest, f.fastest), 1e3 * f.seconds, line.cost.distinct_experts,
         1e-9 * line.cost.bytes, 1e-9 * line.cost.operations, 1e-9 * line.cost.bytes / f.seconds,
-        100 * f.bandwidth_share, 100 * f.arithmetic_share, 100 * f.bound_share);
+        percent(f.bandwidth_share), percent(f.arithmetic_share), percent(f.bound_share));
   }
   return text;
 }
@@ -75,12 +76,13 @@ std::string GenerateReport::to_json() const {
                                {"seconds_per_step", f.seconds},
                                {"expected_distinct_experts", line.cost.distinct_experts},
                                {"bytes_per_step", line.cost.bytes},
-                               {"operations_per_step", line.cost.operations},
-                               {"ceiling_read_bytes_per_s", f.ceilings.read_bytes_per_second},
-                               {"ceiling_f32_operations_per_s", f.ceilings.f32_operations_per_second},
-                               {"share_of_read", f.bandwidth_share},
-                               {"share_of_f32", f.arithmetic_share},
-                               {"share_of_bound", f.bound_share}});
+                               {"operations_per_step", line.cost.operations}});
+    if (!f.has_limits) continue;
+    json["results"].back().update({{"limit_read_bytes_per_s", f.limits.read_bytes_per_second},
+                                   {"limit_operations_per_s", f.limits.operations_per_second},
+                                   {"share_of_read", f.bandwidth_share},
+                                   {"share_of_operations", f.arithmetic_share},
+                                   {"share_of_bound", f.bound_share}});
   }
   return json.dump();
 }

@@ -1,11 +1,10 @@
-// The lines of the kernel benchmark: every measurement beside the ceilings that were measured around it.
+// The lines of the kernel benchmark: every measurement beside the device's limits.
 #pragma once
 
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "bench/ceilings.h"
 #include "bench/kernels_bench.h"
 
 namespace octet {
@@ -19,16 +18,20 @@ struct Work {
 // Prints lines as they come, or collects them for JSON.
 class KernelReport {
  public:
-  KernelReport(const KernelsBenchOptions& options, const Isa& isa, CeilingProbe& probe, int num_threads);
+  KernelReport(const KernelsBenchOptions& options, const BenchDevice& device, Stream& stream);
 
-  // Times call(), which returns the work it did, after one call to warm up.
-  void measure(const std::string& kernel, const std::string& what, const std::function<Work()>& call);
+  // Times `calls` calls of call(), which enqueues `work` on the stream, after one to warm up.
+  void measure(const std::string& kernel, const std::string& what, const Work& work, const std::function<void()>& call,
+               int calls = 1);
   // Prints the JSON, if it was asked for.
   void finish() const;
 
  private:
+  double time(const std::function<void()>& enqueue) const;
+
   const KernelsBenchOptions& options_;
-  CeilingProbe& probe_;
+  const BenchDevice& device_;
+  Stream& stream_;
   Stopwatch stopwatch_;
   nlohmann::ordered_json json_;
 };

@@ -12,6 +12,7 @@ namespace octet {
 // What one rank's device and its links give at best; from a file in configs/devices, or measured.
 struct DeviceCeilings {
   std::string name;
+  std::vector<std::string> gpu_names = {};  // as drivers report it
   double read_bytes_per_second = 0;
   double product_operations_per_second = 0;  // of matrix products in the weights' precision, without sparsity
   int devices_per_node = 1;

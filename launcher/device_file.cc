@@ -1,5 +1,6 @@
 #include "launcher/device_file.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "launcher/paths.h"
@@ -25,6 +26,7 @@ Result<DeviceCeilings> parse_device_file(std::string_view text, const std::strin
   double read_gb = 0, product_tflop = 0, link_gb = 0, network_gb = 0, launch_us = 0;
   TableReader reader(table, path);
   reader.text("name", device.name);
+  reader.texts("gpu_names", device.gpu_names);
   reader.number("read_gb_s", read_gb, 1e-3, kLargest);
   reader.number("product_tflop_s", product_tflop, 1e-6, kLargest);
   reader.integer("devices_per_node", device.devices_per_node, 1, 4096);
@@ -50,6 +52,17 @@ Result<DeviceCeilings> read_device_file(const std::string& name) {
   const std::string path = is_shipped ? shipped.string() : name;
   OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kMaxFileBytes));
   return parse_device_file(text, path);
+}
+
+Result<std::optional<DeviceCeilings>> find_device_file(std::string_view gpu_name) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(configs_dir() / "devices", error)) {
+    if (entry.path().extension() != ".toml") continue;
+    OCTET_ASSIGN_OR_RETURN(DeviceCeilings device, read_device_file(entry.path().string()));
+    if (std::ranges::find(device.gpu_names, gpu_name) != device.gpu_names.end())
+      return std::optional<DeviceCeilings>(std::move(device));
+  }
+  return std::optional<DeviceCeilings>();
 }
 
 }  // namespace octet

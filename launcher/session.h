@@ -58,6 +58,7 @@ class Session {
   const Topology& topology() const { return topology_; }
   const std::vector<std::vector<int32_t>>& experts_of_place() const { return options_.experts_of_place; }
   std::string device() const { return std::string(backend_->name()); }
+  const Backend& backend() const { return *backend_; }
   // Tokens that the KV cache of all dp groups holds.
   int64_t kv_cache_tokens() const { return options_.num_pages * kPageTokens * topology_.dp; }
   // The job as rank 0 sees it, from any thread. Null in a rank alone.

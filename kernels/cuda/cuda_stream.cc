@@ -47,6 +47,21 @@ void CudaStream::wait_for(Stream& other) {
   host_works_ = before.host_works_;  // of the capture that this stream has joined, or none
 }
 
+double CudaStream::time(const std::function<void()>& enqueue) {
+  cudaEvent_t begin = nullptr, end = nullptr;
+  OCTET_CUDA_CHECK(cudaEventCreate(&begin));
+  OCTET_CUDA_CHECK(cudaEventCreate(&end));
+  OCTET_CUDA_CHECK(cudaEventRecord(begin, stream_));
+  enqueue();
+  OCTET_CUDA_CHECK(cudaEventRecord(end, stream_));
+  OCTET_CUDA_CHECK(cudaEventSynchronize(end));
+  float milliseconds = 0;
+  OCTET_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin, end));
+  OCTET_CUDA_CHECK(cudaEventDestroy(begin));
+  OCTET_CUDA_CHECK(cudaEventDestroy(end));
+  return milliseconds * 1e-3;
+}
+
 bool CudaStream::at_replay(std::function<void()> host_work) {
   if (host_works_ == nullptr) return false;
   host_works_->push_back(std::move(host_work));

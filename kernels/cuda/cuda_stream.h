@@ -31,6 +31,7 @@ class CudaStream final : public Stream {
   void wait_for(Stream& other) override;
   void* native_handle() override { return stream_; }
   cudaStream_t get() const { return stream_; }
+  double time(const std::function<void()>& enqueue) override;  // by events of the device
   bool at_replay(std::function<void()> host_work) override;
   // Records what `enqueue` enqueues here; host_works: what was handed to at_replay meanwhile. The graph is the
   // caller's.

@@ -3,6 +3,8 @@
 #include "bench/generate_bench.h"
 #include "bench/kernels_bench.h"
 #include "bench/make_model.h"
+#include "kernels/backend_factory.h"
+#include "launcher/bench_limits.h"
 #include "launcher/commands/commands.h"
 #include "launcher/interrupt.h"
 #include "launcher/output.h"
@@ -32,11 +34,12 @@ void declare_threads(CLI::App& app, int& threads) {
       ->type_name("N");
 }
 
-template <typename Options>
-void declare_kernel_flags(CLI::App& app, Options& options) {
+// machine: where --threads and --isa go.
+template <typename Options, typename Machine>
+void declare_kernel_flags(CLI::App& app, Options& options, Machine& machine) {
   declare_measuring(app, options);
-  declare_threads(app, options.num_threads);
-  app.add_option("--isa", options.isa, "instruction set (default: the best here)")->type_name("NAME");
+  declare_threads(app, machine.num_threads);
+  app.add_option("--isa", machine.isa, "instruction set (default: the best here)")->type_name("NAME");
   app.add_flag("--json", options.json, "print one JSON object");
 }
 
@@ -45,7 +48,7 @@ class CeilingsCommand final : public Command {
   const char* name() const override { return "bench ceilings"; }
   const char* summary() const override { return "What memory and arithmetic of this machine give at best"; }
   const char* examples() const override { return "Examples:\n  octet bench ceilings --threads 2"; }
-  void declare(CLI::App& app) override { declare_kernel_flags(app, options_); }
+  void declare(CLI::App& app) override { declare_kernel_flags(app, options_, options_); }
   Status run() override { return run_ceilings_bench(options_); }
 
  private:
@@ -55,21 +58,60 @@ class CeilingsCommand final : public Command {
 class KernelsCommand final : public Command {
  public:
   const char* name() const override { return "bench kernels"; }
-  const char* summary() const override { return "How near the kernels come to the ceilings"; }
+  const char* summary() const override { return "How near the kernels come to what the device gives"; }
   const char* examples() const override {
-    return "Examples:\n  octet bench kernels\n  octet bench kernels --hidden 1024 --ffn 3584 --json";
+    return "Examples:\n"
+           "  octet bench kernels --device cpu\n"
+           "  octet bench kernels --device cuda --device-file h100-sxm --tokens 1,32,512\n"
+           "  octet bench kernels --hidden 1024 --ffn 3584 --json\n"
+           "bench/README.md defines every figure.";
   }
+
   void declare(CLI::App& app) override {
-    declare_kernel_flags(app, options_);
-    app.add_option("--hidden", options_.hidden, "hidden size")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-    app.add_option("--ffn", options_.ffn, "ffn size of an expert")
-        ->check(CLI::Range(1, 1 << 20))
-        ->capture_default_str();
+    const auto extent = [&app](const char* flag, int64_t& value, const char* help) {
+      app.add_option(flag, value, help)->check(CLI::Range(1, 1 << 20))->capture_default_str()->type_name("N");
+    };
+    const auto extents = [&app](const char* flag, std::vector<int64_t>& values, const char* help) {
+      app.add_option(flag, values, help)
+          ->delimiter(',')
+          ->check(CLI::Range(1, 1 << 20))
+          ->type_name("N,N,…")
+          ->default_str(fmt::format("{}", fmt::join(values, ",")));
+    };
+    declare_kernel_flags(app, options_, backend_);
+    app.add_option("--device", backend_.device, "what runs: " + available_devices() + " (default: the best here)");
+    declare_device_file(app, device_file_);
+    extent("--hidden", options_.hidden, "hidden size");
+    extent("--ffn", options_.ffn, "ffn size of an expert");
+    extent("--heads", options_.num_heads, "query heads, of 128 elements");
+    extent("--kv-heads", options_.num_kv_heads, "KV heads");
+    extents("--tokens", options_.token_counts, "tokens of a product");
+    extents("--contexts", options_.context_lengths, "positions of a sequence");
+    extent("--weight-mb", options_.weight_megabytes, "weights that calls take in turn, so that no cache holds them");
   }
-  Status run() override { return run_kernels_bench(options_); }
+
+  Status run() override {
+    if (options_.num_heads % options_.num_kv_heads != 0) {
+      return invalid_input("--heads {}: a multiple of --kv-heads {} is needed", options_.num_heads,
+                           options_.num_kv_heads);
+    }
+    OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend(backend_));
+    const int threads = backend_.num_threads > 0 ? backend_.num_threads : num_available_cpus();
+    OCTET_ASSIGN_OR_RETURN(const LimitSource limits, make_limit_source({device_file_, 1, backend_.isa, threads,
+                                                                        options_.clock, CeilingsOptions().memory_bytes},
+                                                                       *backend));
+    std::string name(backend->name());
+    if (name == "cpu") {
+      OCTET_ASSIGN_OR_RETURN(const Isa isa, find_isa(backend_.isa));
+      name = fmt::format("cpu ({}, {} threads)", isa.name, threads);
+    }
+    return run_kernels_bench(options_, {name, *backend, threads, limits});
+  }
 
  private:
   KernelsBenchOptions options_;
+  BackendOptions backend_;
+  std::string device_file_;
 };
 
 class MakeModelCommand final : public Command {
@@ -153,6 +195,7 @@ class BenchGenerateCommand final : public Command {
         ->default_str("1,8,16,32");
     app.add_option("--seed", options_.seed, "of the prompts")->capture_default_str()->type_name("N");
     declare_measuring(app, options_);
+    declare_device_file(app, device_file_);
     app.add_flag("--json", json_, "print one JSON object");
     declare_model_flags(app, model_);
   }
@@ -163,22 +206,23 @@ class BenchGenerateCommand final : public Command {
     if (model_.max_context == 0) model_.max_context = longest_sequence(options_);
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
     if (!session->leads()) return session->follow();
-    OCTET_ASSIGN_OR_RETURN(const Isa isa, find_isa(model_.isa));
+    const int threads = model_.threads > 0 ? model_.threads : num_available_cpus();
+    OCTET_ASSIGN_OR_RETURN(const LimitSource limits, make_limit_source({device_file_, session->topology().world,
+                                                                        model_.isa, threads, options_.clock},
+                                                                       session->backend()));
     OCTET_RETURN_IF_ERROR(session->load());
-    ThreadPool pool(model_.threads);
-    CeilingProbe probe(isa.kernels(), pool, options_.clock, kProbeBytes);
     options_.prefill_chunk = model_.prefill_chunk;
     options_.may_go_on = check_interrupted;
-    const BenchedModel model{session->runner(), session->config(), session->bytes_per_weight(),
+    const BenchedModel model{session->runner(), session->config(),
+                             session->backend().memory_kind() == MemoryKind::kHost, session->bytes_per_weight(),
                              session->bytes_per_kv_element()};
-    OCTET_ASSIGN_OR_RETURN(const GenerateReport report, run_generate_bench(options_, model, probe, pool.num_threads()));
+    OCTET_ASSIGN_OR_RETURN(const GenerateReport report, run_generate_bench(options_, model, limits, threads));
     return json_ ? print_line(report.to_json()) : print(report.to_text());
   }
 
  private:
-  static constexpr int64_t kProbeBytes = int64_t{1} << 30;
-
   GenerateBenchOptions options_;
+  std::string device_file_;
   bool json_ = false;
   ModelFlags model_;
 };

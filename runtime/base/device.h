@@ -2,6 +2,7 @@
 // without asynchronous execution (the CPU) has done the work when the call returns.
 #pragma once
 
+#include <chrono>
 #include <functional>
 
 namespace octet {
@@ -20,6 +21,14 @@ class Stream {
   // The device's own handle of the stream (CUDA: its cudaStream_t), for what enqueues work beside the backend; null
   // where there is none.
   virtual void* native_handle() { return nullptr; }
+  // Seconds that what `enqueue` enqueues here takes, from when the stream comes to it; waits for it.
+  virtual double time(const std::function<void()>& enqueue) {
+    synchronize();
+    const auto begin = std::chrono::steady_clock::now();
+    enqueue();
+    synchronize();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
   // While the stream's work is being captured for replays (Backend::capture): keeps `host_work`, which each replay runs
   // on the host before the device's work, and returns true. Otherwise returns false.
   virtual bool at_replay(std::function<void()> /*host_work*/) { return false; }

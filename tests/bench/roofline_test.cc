@@ -6,29 +6,17 @@
 #include <map>
 #include <string>
 
+#include "tests/bench/mixtral_config.h"
+
 namespace octet {
 namespace {
-
-ModelConfig mixtral() {
-  ModelConfig config;
-  config.hidden_size = 4096;
-  config.intermediate_size = 14336;
-  config.num_layers = 32;
-  config.num_heads = 32;
-  config.num_kv_heads = 8;
-  config.head_dim = 128;
-  config.vocab_size = 32000;
-  config.num_experts = 8;
-  config.experts_per_token = 2;
-  return config;
-}
 
 constexpr double kHidden = 4096;
 constexpr double kExpert = 3 * 4096.0 * 14336;
 
 std::map<std::string, KernelCost> kernels_of(const Topology& topology, RowLayoutKind layout, const StepRows& step) {
   std::map<std::string, KernelCost> kernels;
-  for (const KernelCost& kernel : step_kernels(mixtral(), topology, layout, step, {})) {
+  for (const KernelCost& kernel : step_kernels(mixtral_config(32), topology, layout, step, {})) {
     kernels[std::string(kernel.name)] = kernel;
   }
   return kernels;
@@ -38,7 +26,7 @@ const Topology kEight{.world = 8, .tp = 8, .dp = 1, .ep = 8, .etp = 1, .replicas
 
 TEST(Roofline, KernelsOfADecodeStepOnEightRanks) {
   // 16 streams, 1023 tokens before: one KV head, an eighth of the head and one expert a rank.
-  auto k = kernels_of(kEight, RowLayoutKind::kReplicated, decode_rows(mixtral(), 16, 1023));
+  auto k = kernels_of(kEight, RowLayoutKind::kReplicated, decode_rows(mixtral_config(32), 16, 1023));
   EXPECT_DOUBLE_EQ(k["qkv"].bytes, 32 * 2 * kHidden * (512 + 2 * 128));
   EXPECT_DOUBLE_EQ(k["qkv"].operations, 16 * k["qkv"].bytes);
   EXPECT_DOUBLE_EQ(k["attention"].bytes, 32 * 16 * 1024 * 2 * 128 * 2.0);
@@ -55,36 +43,36 @@ TEST(Roofline, KernelsOfADecodeStepOnEightRanks) {
 
 TEST(Roofline, AllToAllSendsWhatTheFormulaSays) {
   // Each way (T/p)(p-1)(1 - C(7,2)/C(8,2)) rows of 8 KiB: a quarter of the others' rows.
-  auto k = kernels_of(kEight, RowLayoutKind::kSliced, decode_rows(mixtral(), 512, 0));
+  auto k = kernels_of(kEight, RowLayoutKind::kSliced, decode_rows(mixtral_config(32), 512, 0));
   EXPECT_NEAR(k["exchange"].sent_bytes, 32 * 2 * 512 / 8.0 * 7 * 0.25 * 8192, 1);
   EXPECT_DOUBLE_EQ(k["router"].operations, 32 * 2 * 64 * 8 * kHidden);  // of the rank's own rows
 }
 
 TEST(Roofline, ManyRowsOfSeveralGroupsMeetInTheExperts) {
   const Topology two_nodes{.world = 16, .tp = 8, .dp = 2, .ep = 8, .etp = 2, .replicas = 1};
-  auto k = kernels_of(two_nodes, RowLayoutKind::kSliced, decode_rows(mixtral(), 64, 0));
+  auto k = kernels_of(two_nodes, RowLayoutKind::kSliced, decode_rows(mixtral_config(32), 64, 0));
   EXPECT_DOUBLE_EQ(k["experts"].operations, 32 * 2 * (128 * 2 / 8) * kExpert / 2);
 }
 
 TEST(Roofline, OneRowReadsOneExpertWhereverItIs) {
-  auto k = kernels_of(kEight, RowLayoutKind::kReplicated, decode_rows(mixtral(), 1, 0));
+  auto k = kernels_of(kEight, RowLayoutKind::kReplicated, decode_rows(mixtral_config(32), 1, 0));
   EXPECT_DOUBLE_EQ(k["experts"].bytes, 32 * 2 * kExpert);
 }
 
 TEST(Roofline, OneRankDoesTheWholeStep) {
   double bytes = 0, operations = 0;
   for (const auto& [name, kernel] :
-       kernels_of(Topology(), RowLayoutKind::kReplicated, decode_rows(mixtral(), 8, 100))) {
+       kernels_of(Topology(), RowLayoutKind::kReplicated, decode_rows(mixtral_config(32), 8, 100))) {
     bytes += kernel.bytes;
     operations += kernel.operations;
     EXPECT_EQ(kernel.sent_bytes, 0);
   }
-  const StepCost cost = decode_cost(mixtral(), 8, 100, 2, 2);
+  const StepCost cost = decode_cost(mixtral_config(32), 8, 100, 2, 2);
   EXPECT_NEAR(bytes, cost.bytes, 1e-9 * cost.bytes);
   EXPECT_NEAR(operations, cost.operations, 1e-9 * operations);
 }
 
-DeviceCeilings device() { return {"x", 1000, 10000, 4, 100, 10, 0.5}; }
+DeviceCeilings device() { return {"x", {}, 1000, 10000, 4, 100, 10, 0.5}; }
 
 TEST(Roofline, EachKernelIsBoundByItsSlowestCeiling) {
   const Topology four{.world = 4, .tp = 4, .ep = 4};

@@ -5,26 +5,13 @@
 #include <random>
 #include <set>
 
+#include "tests/bench/mixtral_config.h"
+
 namespace octet {
 namespace {
 
-// Four layers of Mixtral 8x7B.
-ModelConfig layers4() {
-  ModelConfig config;
-  config.hidden_size = 4096;
-  config.intermediate_size = 14336;
-  config.num_layers = 4;
-  config.num_heads = 32;
-  config.num_kv_heads = 8;
-  config.head_dim = 128;
-  config.vocab_size = 32000;
-  config.num_experts = 8;
-  config.experts_per_token = 2;
-  return config;
-}
-
 TEST(StepCost, DistinctExpertsAreTheMeanOfUniformDraws) {
-  const ModelConfig config = layers4();
+  const ModelConfig config = mixtral_config(4);
   EXPECT_DOUBLE_EQ(expected_distinct_experts(config, 1), 2);
   std::mt19937 random(11);
   for (const int64_t rows : {2, 8, 16}) {
@@ -44,7 +31,7 @@ TEST(StepCost, DistinctExpertsAreTheMeanOfUniformDraws) {
 }
 
 TEST(StepCost, OneStreamReadsAndMultipliesTheActiveWeights) {
-  const ModelConfig config = layers4();
+  const ModelConfig config = mixtral_config(4);
   const StepCost cost = decode_cost(config, 1, 0, 2, 4);
   // All but the embedding and the norms, a row of the embedding, and the token's own key and value.
   const double weights = static_cast<double>(config.num_active_parameters() - config.vocab_size * config.hidden_size -
@@ -54,7 +41,7 @@ TEST(StepCost, OneStreamReadsAndMultipliesTheActiveWeights) {
 }
 
 TEST(StepCost, PrefillLeavesOutTheLastExpertsOfAllRowsButOne) {
-  const ModelConfig config = layers4();
+  const ModelConfig config = mixtral_config(4);
   const StepCost cost = prefill_cost(config, 512, 512, 2, 4);
   // A layer: 41.9 M weights of attention, 352.3 M of two experts; attention over 256.5 keys in the mean.
   const double attention = 2.0 * 4096 * (4096 + 1024);
@@ -64,7 +51,7 @@ TEST(StepCost, PrefillLeavesOutTheLastExpertsOfAllRowsButOne) {
 }
 
 TEST(StepCost, ChunksReadTheWeightsAgainAndComputeTheSame) {
-  const ModelConfig config = layers4();
+  const ModelConfig config = mixtral_config(4);
   const StepCost whole = prefill_cost(config, 512, 512, 2, 4);
   const StepCost halves = prefill_cost(config, 512, 256, 2, 4);
   EXPECT_NEAR(halves.operations, whole.operations, 1e-9 * whole.operations);
@@ -76,7 +63,7 @@ TEST(StepCost, ChunksReadTheWeightsAgainAndComputeTheSame) {
 }
 
 TEST(StepCost, AWindowBoundsTheKeys) {
-  ModelConfig config = layers4();
+  ModelConfig config = mixtral_config(4);
   const StepCost all = decode_cost(config, 4, 5000, 2, 4);
   config.sliding_window = 100;
   const StepCost window = decode_cost(config, 4, 5000, 2, 4);

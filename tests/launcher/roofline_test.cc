@@ -20,6 +20,12 @@ TEST(DeviceFile, ShippedOnesAreReadByName) {
   }
 }
 
+TEST(DeviceFile, GpusAreFoundByTheNameTheirDriverGives) {
+  EXPECT_EQ(find_device_file("NVIDIA H100 80GB HBM3").value()->name, "H100 SXM");
+  EXPECT_EQ(find_device_file("NVIDIA A100-SXM4-80GB").value()->name, "A100 80GB SXM");
+  EXPECT_FALSE(find_device_file("NVIDIA H100").value().has_value());
+}
+
 TEST(DeviceFile, WhatIsWrongIsNamed) {
   const auto message = [](const char* text) { return parse_device_file(text, "d.toml").status().message(); };
   EXPECT_THAT(message("name = \"x\"\nread_gb = 1\n"), HasSubstr("d.toml:2: unknown key 'read_gb'"));
