@@ -67,8 +67,7 @@ CudaStream& CudaBackend::use(Stream& stream) const {
 Buffer CudaBackend::allocate(size_t bytes) {
   if (bytes == 0) return {};
   OCTET_CUDA_CHECK(cudaSetDevice(device_));
-  void* memory = nullptr;
-  OCTET_CUDA_CHECK(cudaMalloc(&memory, bytes));
+  void* memory = allocate_gpu(bytes);
   OCTET_CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes, loader_.get()));
   loader_.synchronize();
   return {memory, bytes, [device = device_](void* data, size_t) {

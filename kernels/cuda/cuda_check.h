@@ -6,10 +6,16 @@
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 
+#include <cstddef>
+
 namespace octet {
 
 [[noreturn]] void cuda_call_failed(const char* call, cudaError_t error, const char* file, int line);
 [[noreturn]] void cublas_call_failed(const char* call, cublasStatus_t status, const char* file, int line);
+
+// Memory of the current GPU. Where there is not so much left, one line says how much there is and what takes less, and
+// the process ends.
+void* allocate_gpu(size_t bytes);
 
 }  // namespace octet
 

@@ -116,7 +116,7 @@ void* CudaStream::scratch(Scratch purpose, size_t bytes) {
   Area& area = scratch_[static_cast<size_t>(purpose)];
   if (bytes > area.size) {
     area.size = std::bit_ceil(bytes);
-    OCTET_CUDA_CHECK(cudaMalloc(&area.memory, area.size));
+    area.memory = allocate_gpu(area.size);
     owned_.push_back(area.memory);
   }
   return area.memory;
@@ -126,8 +126,7 @@ cublasHandle_t CudaStream::blas() {
   if (blas_ != nullptr) return blas_;
   OCTET_CUBLAS_CHECK(cublasCreate(&blas_));
   OCTET_CUBLAS_CHECK(cublasSetStream(blas_, stream_));
-  void* workspace = nullptr;
-  OCTET_CUDA_CHECK(cudaMalloc(&workspace, kBlasWorkspace));
+  void* workspace = allocate_gpu(kBlasWorkspace);
   owned_.push_back(workspace);
   OCTET_CUBLAS_CHECK(cublasSetWorkspace(blas_, workspace, kBlasWorkspace));
   return blas_;

@@ -4,6 +4,7 @@
 #include "kernels/backend_factory.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/device_probe.h"
+#include "runtime/base/log.h"
 #include "tests/cuda/cuda_fixture.h"
 
 namespace octet {
@@ -55,6 +56,16 @@ TEST_F(CudaBackendTest, ModelsThatItCannotRunAreRefusedByWhatHelps) {
   EXPECT_THAT(message({DType::kBF16, DType::kBF16, 256, 4}), HasSubstr("256"));
   EXPECT_THAT(message({DType::kBF16, DType::kBF16, 128, 96}), HasSubstr("96"));
   EXPECT_EQ(backend_->default_kv_dtype(), DType::kBF16);
+}
+
+TEST_F(CudaBackendTest, WhatTheGpuHasNoMemoryForEndsTheProcessWithTheNumbers) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto allocate = [this] {
+    OCTET_CHECK(init_log("error", "octet").ok());
+    backend_->allocate(size_t{1} << 40);
+  };
+  EXPECT_EXIT(allocate(), ::testing::ExitedWithCode(1),
+              "out of memory on GPU 0: 1099.512 GB more are needed, .* GB are free; a smaller --kv-cache");
 }
 
 TEST_F(CudaBackendTest, AvailableMemoryIsWhatAllocationsLeave) {
