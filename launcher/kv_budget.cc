@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "launcher/memory_plan.h"
 #include "launcher/output.h"
 
 namespace octet {
@@ -9,9 +10,9 @@ namespace {
 
 std::string text(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
 
-// What is left for pages; a twentieth stays free for libraries and fragmentation.
+// What is left for pages.
 int64_t room_for_pages(const KvBudget& budget) {
-  return budget.available - budget.available / 20 - budget.weight_bytes - budget.activation_bytes;
+  return budget.available - library_reserve(budget.available) - budget.weight_bytes - budget.workspace_bytes;
 }
 
 // Ranks among which the weights would fit, as far as they can be told from one rank's share.
@@ -29,24 +30,13 @@ Status does_not_fit(const KvBudget& budget, int64_t kv_bytes) {
   const int64_t room = room_for_pages(budget);
   const std::string numbers = fmt::format(
       "a rank of this model needs {} (weights {}, working memory {}, KV cache {}) and its device has {} free",
-      text(budget.weight_bytes + budget.activation_bytes + kv_bytes), text(budget.weight_bytes),
-      text(budget.activation_bytes), text(kv_bytes), text(budget.available));
+      text(budget.weight_bytes + budget.workspace_bytes + kv_bytes), text(budget.weight_bytes),
+      text(budget.workspace_bytes), text(kv_bytes), text(budget.available));
   if (room >= budget.page_bytes) return invalid_input("{}: --kv-cache {}M would fit", numbers, room >> 20);
   return invalid_input("{}: about {} ranks would fit it, each with a device", numbers, ranks_that_fit(budget));
 }
 
 }  // namespace
-
-int64_t activation_bytes(const ModelConfig& config, const MixtralOptions& options) {
-  const int64_t attention_width = (2 * config.num_heads + 2 * config.num_kv_heads) * config.head_dim;
-  // Of a row: residual, norm, delta, selected and exchanged rows; queries, keys, values and attention's output.
-  const int64_t row = 8 * config.hidden_size + attention_width + 2 * config.head_dim + 4 * config.num_experts;
-  // Of an assignment: what its expert's two products give. A 16-bit copy of either is kept beside it.
-  const int64_t assignment = config.intermediate_size + config.hidden_size;
-  const int64_t per_row = row + 2 * config.experts_per_token * assignment;
-  constexpr int64_t kLibraries = int64_t{64} << 20;
-  return 4 * (options.max_rows * per_row + options.max_logit_rows * config.vocab_size) + kLibraries;
-}
 
 Result<int64_t> choose_pages(const KvBudget& budget) {
   if (budget.requested_kv_bytes > 0) {

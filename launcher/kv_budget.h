@@ -12,15 +12,12 @@ struct KvBudget {
   int64_t available = 0;           // bytes; 0: not known
   bool is_devices_own = false;     // of a device that nothing else needs memory of
   int64_t weight_bytes = 0;        // of this rank
-  int64_t activation_bytes = 0;    // of the largest step
+  int64_t workspace_bytes = 0;     // of this rank (launcher/memory_plan.h)
   int64_t page_bytes = 0;          // of one page over all layers
   int64_t wanted_pages = 0;        // for as many contexts as run at once
   int64_t requested_kv_bytes = 0;  // --kv-cache; 0: not said
   int num_ranks = 1;
 };
-
-// Bytes of intermediate activations and logits on one rank, rounded up.
-int64_t activation_bytes(const ModelConfig& config, const MixtralOptions& options);
 
 // Pages of the KV cache: as many as requested, else those that are wanted and fit: into a quarter of the host's
 // available memory, or into what a device has left beside the model. kInvalidInput where not even one fits, or, on a

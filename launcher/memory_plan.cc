@@ -3,32 +3,12 @@
 #include <algorithm>
 
 #include "launcher/output.h"
+#include "parallel/expert_exchange_all_to_all.h"
 
 namespace octet {
 namespace {
 
-// Of a GPU: CUDA's context and code, cuBLAS's workspace, NCCL's buffers.
-constexpr int64_t kGpuReserve = 2'000'000'000;
-
 std::string text_of(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
-// Products of rows and experts that a rank computes at the most: every row of its expert group may choose its experts.
-int64_t max_assignments(const ModelConfig& config, const Topology& t, const ShardPlan& shard, int64_t max_rows) {
-  const int64_t rows = max_rows * std::max(1, t.dp / t.replicas);
-  return rows * std::min<int64_t>(config.experts_per_token, static_cast<int64_t>(shard.experts.size()));
-}
-
-int64_t workspace_bytes(const ModelConfig& c, const Topology& t, const ShardPlan& shard, const MemoryRequest& request) {
-  const int64_t kv = shard.kv_heads.size() * c.head_dim;
-  const int64_t query = kv * (c.num_heads / c.num_kv_heads);
-  const int64_t assignments = max_assignments(c, t, shard, request.max_rows);
-  // Residual, normed and delta rows, what the group gathers of them, q, k and v, attention's output, the router.
-  const int64_t row = 4 * c.hidden_size + 2 * query + 2 * kv + c.head_dim + c.num_experts + 2 * c.experts_per_token;
-  // An expert's input, its activations and its output.
-  const int64_t assignment = 2 * c.hidden_size + shard.ffn.size();
-  const int64_t logits = c.hidden_size + shard.vocabulary.size() + (t.world > 1 ? t.dp * c.vocab_size : 0);
-  return 4 * (request.max_rows * row + assignments * assignment + request.max_logit_rows * logits);
-}
 
 bool same_plan(const MemoryPlan& a, const MemoryPlan& b) {
   return a.weights == b.weights && a.workspace == b.workspace && a.kv_bytes_per_token == b.kv_bytes_per_token;
@@ -40,14 +20,43 @@ std::string rank_range(size_t begin, size_t end) {
 
 }  // namespace
 
+int64_t workspace_bytes(const ModelConfig& c, const Topology& t, const ShardPlan& shard,
+                        const WorkspaceRequest& request) {
+  const auto local = std::ssize(shard.experts);
+  const AllToAllExpertExchange::Capacity exchange(
+      {c.num_experts, c.experts_per_token, c.hidden_size, request.max_rows, {}, DType::kF32}, t, local);
+  // Rows that meet in an expert group, and (row, expert) pairs of them that are computed here at the most.
+  const int64_t gathered = t.dp > t.replicas ? request.max_rows * (t.dp / t.replicas) : 0;
+  const int64_t met = std::max({request.max_rows, gathered, exchange.received});
+  const int64_t assignments = met * std::min<int64_t>(c.experts_per_token, local);
+  const int64_t kv = shard.kv_heads.size() * c.head_dim;
+  const int64_t query = kv * (c.num_heads / c.num_kv_heads);
+  // Residual, normed and delta rows and what the tp group gathers of them; q, k and v, attention's output, rotations;
+  // the router's logits, the choices of all layers, pages.
+  const int64_t row = (t.tp > 1 ? 4 : 3) * c.hidden_size + 2 * query + 2 * kv + c.head_dim + c.num_experts +
+                      c.num_layers * c.experts_per_token + c.max_positions / kPageTokens;
+  const int64_t exchanged = exchange.sent + exchange.received + exchange.returned + exchange.arrived + 2 * gathered;
+  const int64_t logits = c.hidden_size + shard.vocabulary.size() + (t.world > 1 ? t.dp * c.vocab_size : 0);
+  constexpr int64_t kChoiceLists = 20;  // that the exchanges keep
+  const int64_t elements = request.max_rows * row + exchanged * c.hidden_size +
+                           kChoiceLists * c.experts_per_token * met + assignments * (shard.ffn.size() + c.hidden_size) +
+                           request.max_logit_rows * logits;
+  // Operands and results of products in 16 bits, kept in areas of up to twice the size.
+  const int64_t narrow = assignments * (std::max(c.hidden_size, shard.ffn.size()) + 2 * shard.ffn.size());
+  return 4 * elements + (request.gpu ? 2 * 2 * narrow : 0);
+}
+
+int64_t library_reserve(int64_t device_bytes) { return device_bytes / 20; }
+
 std::vector<MemoryPlan> plan_memory(const ModelConfig& config, const Topology& topology,
-                                    const std::vector<RankPlan>& ranks, const MemoryRequest& request) {
+                                    const std::vector<RankPlan>& ranks, int64_t device_bytes,
+                                    const WorkspaceRequest& request) {
   std::vector<MemoryPlan> plans;
   for (const RankPlan& rank : ranks) {
-    plans.push_back({.device = request.device_bytes,
+    plans.push_back({.device = device_bytes,
                      .weights = rank.weight_bytes,
                      .workspace = workspace_bytes(config, topology, rank.shard, request),
-                     .reserve = request.gpu ? kGpuReserve : 0,
+                     .reserve = request.gpu ? library_reserve(device_bytes) : 0,
                      .kv_bytes_per_token = rank.kv_bytes_per_token});
   }
   return plans;

@@ -1,4 +1,4 @@
-// What a rank's device memory goes to: of octet plan, before anything is allocated.
+// What a rank's device memory goes to, before anything is allocated.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -13,8 +13,8 @@ namespace octet {
 struct MemoryPlan {
   int64_t device = 0;     // what there is
   int64_t weights = 0;    // by placement
-  int64_t workspace = 0;  // activations of the largest step, in fp32
-  int64_t reserve = 0;    // of the device's own libraries; an assumption
+  int64_t workspace = 0;  // workspace_bytes
+  int64_t reserve = 0;    // library_reserve, of a GPU
   int64_t kv_bytes_per_token = 0;
 
   // For the KV cache; negative: so much is missing.
@@ -22,15 +22,22 @@ struct MemoryPlan {
   int64_t kv_tokens() const { return left() > 0 ? left() / kv_bytes_per_token : 0; }
 };
 
-struct MemoryRequest {
-  int64_t device_bytes = 0;
+struct WorkspaceRequest {
   bool gpu = false;
   int64_t max_rows = 0;        // of a step in one dp group
   int64_t max_logit_rows = 0;  // whose logits are wanted
 };
 
+// Bytes on one rank beside weights and KV cache: activations of the largest step and logits, in fp32; on a GPU 16-bit
+// copies of what products read and give, too. Without the buffers of a host's transport.
+int64_t workspace_bytes(const ModelConfig& config, const Topology& topology, const ShardPlan& shard,
+                        const WorkspaceRequest& request);
+// What a GPU keeps for its libraries and loses to fragmentation: a twentieth. An assumption.
+int64_t library_reserve(int64_t device_bytes);
+
 std::vector<MemoryPlan> plan_memory(const ModelConfig& config, const Topology& topology,
-                                    const std::vector<RankPlan>& ranks, const MemoryRequest& request);
+                                    const std::vector<RankPlan>& ranks, int64_t device_bytes,
+                                    const WorkspaceRequest& request);
 
 // Tokens that the KV caches of all ranks hold together: each dp group has as many as its poorest rank.
 int64_t kv_tokens_of_job(const Topology& topology, const std::vector<MemoryPlan>& memory);

@@ -12,6 +12,7 @@
 #include "launcher/fingerprint.h"
 #include "launcher/interrupt.h"
 #include "launcher/kv_budget.h"
+#include "launcher/memory_plan.h"
 #include "launcher/model_options.h"
 #include "launcher/output.h"
 #include "runtime/base/check.h"
@@ -103,7 +104,9 @@ KvBudget Session::kv_budget() const {
   return {.available = backend_->available_memory(),
           .is_devices_own = backend_->memory_kind() == MemoryKind::kCuda,
           .weight_bytes = shard_bytes(*checkpoint_, shard, options_.load.dtype),
-          .activation_bytes = activation_bytes(config_, options_),
+          .workspace_bytes = workspace_bytes(
+              config_, topology_, shard,
+              {backend_->memory_kind() == MemoryKind::kCuda, options_.max_rows, options_.max_logit_rows}),
           .page_bytes = page_bytes(),
           .wanted_pages = flags_.max_batch * pages_of(config_.max_positions),
           .requested_kv_bytes = static_cast<int64_t>(flags_.kv_cache),

@@ -23,15 +23,7 @@ namespace octet {
 
 class AllToAllExpertExchange final : public ExpertExchange {
  public:
-  AllToAllExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology, const ExchangeShape& shape);
-
-  int64_t max_assignments() const override { return local_.max_assignments(); }
-  void begin(std::span<const int64_t> rows_of_rank) override;
-  Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) override;
-  void combine(const Route& route, TensorView y, TensorView out, Stream& stream) override;
-
- private:
-  // Most rows of a step.
+  // Most rows of a step on one rank, with num_local experts.
   struct Capacity {
     Capacity(const ExchangeShape& shape, const Topology& topology, int64_t num_local);
     int64_t mine;      // of this rank
@@ -41,6 +33,14 @@ class AllToAllExpertExchange final : public ExpertExchange {
     int64_t arrived;   // of this rank's own, back home
   };
 
+  AllToAllExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology, const ExchangeShape& shape);
+
+  int64_t max_assignments() const override { return local_.max_assignments(); }
+  void begin(std::span<const int64_t> rows_of_rank) override;
+  Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) override;
+  void combine(const Route& route, TensorView y, TensorView out, Stream& stream) override;
+
+ private:
   void gather_choices(TensorView ids, TensorView weights, Stream& stream);
   TensorView exchange_rows(TensorView rows, Stream& stream);
   WeightedChoices returned_choices(const Route& route, Stream& stream);

@@ -87,9 +87,8 @@ class PlanCommand final : public Command {
 
   std::vector<MemoryPlan> memory_of(const ClusterConfig& cluster, const JobPlan& plan) const {
     constexpr int64_t kGigabyte = 1'000'000'000;
-    return plan_memory(plan.config, plan.topology, plan.ranks,
-                       {.device_bytes = cluster.device_memory * kGigabyte,
-                        .gpu = model_flags_.device == "cuda",
+    return plan_memory(plan.config, plan.topology, plan.ranks, cluster.device_memory * kGigabyte,
+                       {.gpu = model_flags_.device == "cuda",
                         .max_rows = std::max(model_flags_.prefill_chunk, model_flags_.max_batch),
                         .max_logit_rows = model_flags_.max_batch});
   }

@@ -16,7 +16,7 @@ KvBudget gpu_budget() {
   return {.available = 80 * kGigabyte,
           .is_devices_own = true,
           .weight_bytes = 60 * kGigabyte,
-          .activation_bytes = 1 * kGigabyte,
+          .workspace_bytes = 1 * kGigabyte,
           .page_bytes = kGigabyte / 100,
           .wanted_pages = 10'000,
           .requested_kv_bytes = 0,
