@@ -144,7 +144,7 @@ TEST_F(CudaAttentionTest, SingleRowsAcrossPageEdges) {
 
 TEST_F(CudaAttentionTest, SingleRowsWithAnyHeads) {
   for (const auto& [group, head_dim] :
-       {std::pair{1, 2}, {1, 128}, {2, 24}, {3, 20}, {4, 80}, {6, 16}, {8, 64}, {20, 32}}) {
+       {std::pair{1, 2}, {1, 128}, {2, 24}, {3, 20}, {4, 80}, {5, 40}, {6, 16}, {8, 64}, {20, 32}}) {
     for (const DType dtype : kKvDTypes) check({2 * group, 2, head_dim, 0}, dtype, {{1, 100}, {1, 64}}, kSingleRows);
   }
 }
@@ -165,7 +165,8 @@ TEST_F(CudaAttentionTest, PromptsAcrossPageEdges) {
 }
 
 TEST_F(CudaAttentionTest, PromptsWithAnyHeads) {
-  for (const auto& [group, head_dim] : {std::pair{1, 2}, {1, 128}, {2, 24}, {3, 20}, {4, 80}, {8, 64}, {20, 32}}) {
+  for (const auto& [group, head_dim] :
+       {std::pair{1, 2}, {1, 128}, {2, 24}, {3, 20}, {4, 80}, {5, 40}, {7, 8}, {8, 64}, {20, 32}}) {
     for (const DType dtype : kKvDTypes) check({2 * group, 2, head_dim, 0}, dtype, {{20, 60}}, kPrompts);
   }
 }

@@ -140,20 +140,6 @@ TEST_F(CudaRowsTest, RoutingMatchesTheReferenceAndTiesGoToTheLowestExpert) {
   }
 }
 
-// Distinct expert ids of each row, some of them -1.
-std::vector<int32_t> random_choices(RandomValues& random, int64_t rows, int64_t top_k, int64_t num_experts) {
-  std::vector<int32_t> ids;
-  std::vector<int32_t> deck(static_cast<size_t>(num_experts));
-  for (int64_t r = 0; r < rows; ++r) {
-    std::iota(deck.begin(), deck.end(), 0);
-    for (int64_t j = 0; j < top_k; ++j) {
-      std::swap(deck[static_cast<size_t>(j)], deck[static_cast<size_t>(j + random.below(num_experts - j))]);
-      ids.push_back(random.below(10) == 0 ? -1 : deck[static_cast<size_t>(j)]);
-    }
-  }
-  return ids;
-}
-
 TEST_F(CudaRowsTest, GroupingAndCombiningAreTheReferences) {
   RandomValues random(6);
   // 8 experts, four of them here; then 50, all here, more than there are warps in a block.

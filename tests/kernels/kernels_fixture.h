@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -46,6 +47,20 @@ inline Tensor int_tensor(const std::vector<int32_t>& values, Shape shape) {
   Tensor tensor = Tensor::host(DType::kI32, shape);
   std::copy(values.begin(), values.end(), tensor.view.as<int32_t>());
   return tensor;
+}
+
+// Distinct expert ids of each row, some of them -1.
+inline std::vector<int32_t> random_choices(RandomValues& random, int64_t rows, int64_t top_k, int64_t num_experts) {
+  std::vector<int32_t> ids;
+  std::vector<int32_t> deck(static_cast<size_t>(num_experts));
+  for (int64_t r = 0; r < rows; ++r) {
+    std::iota(deck.begin(), deck.end(), 0);
+    for (int64_t j = 0; j < top_k; ++j) {
+      std::swap(deck[static_cast<size_t>(j)], deck[static_cast<size_t>(j + random.below(num_experts - j))]);
+      ids.push_back(random.below(10) == 0 ? -1 : deck[static_cast<size_t>(j)]);
+    }
+  }
+  return ids;
 }
 
 inline MatrixSource matrix_source(const Tensor& tensor) {

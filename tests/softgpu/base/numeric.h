@@ -1,11 +1,20 @@
-// The narrow floating-point formats of PTX (PTX ISA 5.2.3) and their rounding.
+// Integers by size, and the narrow floating-point formats of PTX (PTX ISA 5.2.3) with their rounding.
 #pragma once
 
 #include <cmath>
+#include <tuple>
 
 #include "tests/softgpu/base/common.h"
 
 namespace octet::softgpu {
+
+// Integers by their size in bytes.
+__extension__ typedef unsigned __int128 u128;
+__extension__ typedef __int128 s128;
+template <std::size_t kBytes>
+using UnsignedOf = std::tuple_element_t<std::bit_width(kBytes) - 1, std::tuple<u8, u16, u32, u64, u128>>;
+template <std::size_t kBytes>
+using SignedOf = std::tuple_element_t<std::bit_width(kBytes) - 1, std::tuple<s8, s16, s32, s64, s128>>;
 
 // IEEE binary16. Arithmetic is done in float: 24 >= 2*11+2 bits make the double rounding of
 // + - * / sqrt innocuous.

@@ -9,15 +9,7 @@ namespace octet::softgpu {
 
 // The type arithmetic is carried out in.
 template <class T>
-struct ComputeOf {
-  using type = float;
-};
-template <>
-struct ComputeOf<double> {
-  using type = double;
-};
-template <class T>
-using Compute = typename ComputeOf<T>::type;
+using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 template <bool Ftz, class T>
 T flush(T x) {
@@ -50,25 +42,7 @@ bool is_nan(T x) {
 
 // neg and abs only touch the sign bit, also of NaNs.
 template <class T>
-struct BitsOf;
-template <>
-struct BitsOf<Half> {
-  using type = u16;
-};
-template <>
-struct BitsOf<BFloat> {
-  using type = u16;
-};
-template <>
-struct BitsOf<float> {
-  using type = u32;
-};
-template <>
-struct BitsOf<double> {
-  using type = u64;
-};
-template <class T>
-using Bits = typename BitsOf<T>::type;
+using Bits = UnsignedOf<sizeof(T)>;
 template <class T>
 inline constexpr Bits<T> kSignBit = Bits<T>(Bits<T>(1) << (8 * sizeof(T) - 1));
 // The NaN that arithmetic produces (PTX ISA 9.7.3: 0x7fffffff for f32).

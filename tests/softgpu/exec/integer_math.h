@@ -5,7 +5,7 @@
 #include <bit>
 #include <limits>
 
-#include "tests/softgpu/base/common.h"
+#include "tests/softgpu/base/numeric.h"
 
 namespace octet::softgpu {
 
@@ -13,35 +13,7 @@ template <class T>
 using Unsigned = std::make_unsigned_t<T>;
 
 template <class T>
-struct WiderOf;
-template <>
-struct WiderOf<u16> {
-  using type = u32;
-};
-template <>
-struct WiderOf<s16> {
-  using type = s32;
-};
-template <>
-struct WiderOf<u32> {
-  using type = u64;
-};
-template <>
-struct WiderOf<s32> {
-  using type = s64;
-};
-__extension__ typedef unsigned __int128 u128;
-__extension__ typedef __int128 s128;
-template <>
-struct WiderOf<u64> {
-  using type = u128;
-};
-template <>
-struct WiderOf<s64> {
-  using type = s128;
-};
-template <class T>
-using Wider = typename WiderOf<T>::type;
+using Wider = std::conditional_t<std::is_signed_v<T>, SignedOf<2 * sizeof(T)>, UnsignedOf<2 * sizeof(T)>>;
 
 // Two's complement arithmetic without undefined behaviour.
 template <class T>

@@ -99,6 +99,23 @@ Execute with_integer(Builder& b, Type type, F f) {
   }
 }
 
+// Calls f(T{}) for a scalar floating-point type.
+template <class F>
+Execute with_float(Builder& b, Type type, F f) {
+  switch (type) {
+    case Type::kF16:
+      return f(Half{});
+    case Type::kBF16:
+      return f(BFloat{});
+    case Type::kF32:
+      return f(float{});
+    case Type::kF64:
+      return f(double{});
+    default:
+      b.unsupported("type");
+  }
+}
+
 // Same, but only the width matters.
 template <class F>
 Execute with_bits(Builder& b, unsigned bytes, F f) {

@@ -164,16 +164,8 @@ Execute with_any_type(Builder& b, Type type, F f) {
       return f(u8{});
     case Type::kS8:
       return f(s8{});
-    case Type::kF16:
-      return f(Half{});
-    case Type::kBF16:
-      return f(BFloat{});
-    case Type::kF32:
-      return f(float{});
-    case Type::kF64:
-      return f(double{});
     default:
-      return with_integer(b, type, f);
+      return is_float(type) ? with_float(b, type, f) : with_integer(b, type, f);
   }
 }
 

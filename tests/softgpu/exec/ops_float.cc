@@ -9,23 +9,6 @@
 namespace octet::softgpu {
 namespace {
 
-// Calls f(T{}) for a scalar floating-point type.
-template <class F>
-Execute with_float(Builder& b, Type type, F f) {
-  switch (type) {
-    case Type::kF16:
-      return f(Half{});
-    case Type::kBF16:
-      return f(BFloat{});
-    case Type::kF32:
-      return f(float{});
-    case Type::kF64:
-      return f(double{});
-    default:
-      b.unsupported("type");
-  }
-}
-
 // Lifts a scalar function to packed pairs.
 template <class T, class F>
 Execute lanewise_pairs(F, T (F::*)(T) const) {

@@ -26,6 +26,15 @@ constexpr std::string_view kSpecialRegisters =
 
 }  // namespace
 
+std::optional<Space> space_from_name(std::string_view word) {
+  if (word == ".global") return Space::kGlobal;
+  if (word == ".shared") return Space::kShared;
+  if (word == ".local") return Space::kLocal;
+  if (word == ".param") return Space::kParam;
+  if (word == ".const") return Space::kConst;
+  return std::nullopt;
+}
+
 Type type_from_name(std::string_view name) {
   for (const auto& info : kTypes)
     if (info.name == name) return info.type;

@@ -46,6 +46,7 @@ inline bool is_float(Type t) { return t >= Type::kF16; }
 
 // State spaces (PTX ISA 5.1).
 enum class Space : u8 { kGeneric, kGlobal, kShared, kLocal, kParam, kConst };
+std::optional<Space> space_from_name(std::string_view name);  // ".global" -> Space::kGlobal
 
 struct Register {
   Type type;

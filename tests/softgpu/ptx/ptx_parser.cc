@@ -3,31 +3,11 @@
 #include <algorithm>
 #include <array>
 
+#include "tests/softgpu/ptx/ptx_scopes.h"
 #include "tests/softgpu/ptx/token_cursor.h"
 
 namespace octet::softgpu {
 namespace {
-
-std::optional<Space> space_from_name(std::string_view word) {
-  if (word == ".global") return Space::kGlobal;
-  if (word == ".shared") return Space::kShared;
-  if (word == ".local") return Space::kLocal;
-  if (word == ".param") return Space::kParam;
-  if (word == ".const") return Space::kConst;
-  return std::nullopt;
-}
-
-// Names visible in one { } block (PTX ISA 4.4: registers and variables are block scoped).
-struct Scope {
-  struct Range {
-    std::string_view prefix;
-    int base;
-    unsigned count;
-  };
-  std::map<std::string_view, int> registers;
-  std::vector<Range> ranges;  // .reg .b32 %r<10> declares %r0 .. %r9
-  std::map<std::string_view, const Variable*> variables;
-};
 
 class Parser : TokenCursor {
  public:
@@ -161,7 +141,7 @@ class Parser : TokenCursor {
   void parse_function() {
     auto function = std::make_unique<Function>();
     function->is_entry = take().text == ".entry";
-    scopes_.assign(1, {});
+    scopes_.reset();
     if (is("(")) parse_parameters(function->results);
     function->name = take_word();
     if (is("(")) parse_parameters(function->parameters);
@@ -181,7 +161,7 @@ class Parser : TokenCursor {
     expect("(");
     while (!accept(")")) {
       parameters.push_back(parse_variable());
-      scopes_.back().variables[parameters.back().name] = &parameters.back();
+      scopes_.declare(&parameters.back());
       accept(",");
     }
   }
@@ -203,7 +183,7 @@ class Parser : TokenCursor {
   }
 
   void parse_block() {
-    scopes_.emplace_back();
+    scopes_.open();
     while (!accept("}")) {
       if (accept("{"))
         parse_block();
@@ -214,7 +194,7 @@ class Parser : TokenCursor {
       else if (!accept(";"))
         parse_statement();
     }
-    scopes_.pop_back();
+    scopes_.close();
   }
 
   void parse_body_directive() {
@@ -238,7 +218,7 @@ class Parser : TokenCursor {
         stored = &function_->locals.emplace_back(std::move(variable));
       else
         stored = declare_globally(std::move(variable));
-      scopes_.back().variables[stored->name] = stored;
+      scopes_.declare(stored);
     } else {
       fail("unsupported directive in a function");
     }
@@ -257,9 +237,9 @@ class Parser : TokenCursor {
       if (accept("<")) {
         count = unsigned(take_integer());
         expect(">");
-        scopes_.back().ranges.push_back({name, base, count});
+        scopes_.declare_registers(name, base, count);
       } else {
-        scopes_.back().registers[name] = base;
+        scopes_.declare_register(name, base);
       }
       function_->registers.insert(function_->registers.end(), count, Register{type});
     } while (accept(","));
@@ -291,7 +271,7 @@ class Parser : TokenCursor {
     if (accept("@")) {
       s.guard_negated = accept("!");
       const std::string_view name = take_word();
-      s.guard = find_register(name);
+      s.guard = scopes_.find_register(name);
       if (s.guard < 0) fail("unknown guard predicate '" + std::string(name) + "'");
     }
     s.opcode = take_word();
@@ -354,7 +334,7 @@ class Parser : TokenCursor {
   Operand parse_name() {
     const std::string_view name = take_word();
     if (name == "_") return {.kind = Operand::Kind::kSink};
-    if (const int reg = find_register(name); reg >= 0)
+    if (const int reg = scopes_.find_register(name); reg >= 0)
       return {.kind = Operand::Kind::kRegister, .reg = reg, .name = name};
     if (is_special_register(name)) return {.kind = Operand::Kind::kSpecial, .name = name};
     if (name == "WARP_SZ") return {.kind = Operand::Kind::kInteger, .bits = kLanes};
@@ -380,7 +360,7 @@ class Parser : TokenCursor {
       operand.offset = s64(take_integer());
     } else {
       operand.name = take_word();
-      operand.reg = find_register(operand.name);
+      operand.reg = scopes_.find_register(operand.name);
       if (operand.reg < 0 && !(operand.variable = find_variable(operand.name)))
         fail("unknown address '" + std::string(operand.name) + "'");
       parse_offset(operand);
@@ -389,31 +369,15 @@ class Parser : TokenCursor {
     return operand;
   }
 
-  int find_register(std::string_view name) const {
-    std::size_t digits = name.size();
-    while (digits > 0 && std::isdigit(u8(name[digits - 1]))) --digits;
-    const std::string_view prefix = name.substr(0, digits);
-    unsigned number = 0;
-    for (const char c : name.substr(digits)) number = number * 10 + unsigned(c - '0');
-    for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
-      if (const auto it = scope->registers.find(name); it != scope->registers.end()) return it->second;
-      if (digits == name.size()) continue;
-      for (const auto& range : scope->ranges)
-        if (range.prefix == prefix && number < range.count) return range.base + int(number);
-    }
-    return -1;
-  }
-
   const Variable* find_variable(std::string_view name) const {
-    for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope)
-      if (const auto it = scope->variables.find(name); it != scope->variables.end()) return it->second;
+    if (const Variable* variable = scopes_.find_variable(name)) return variable;
     const auto it = module_->symbols.find(name);
     return it == module_->symbols.end() ? nullptr : it->second;
   }
 
   std::unique_ptr<ModuleSource> module_;
   Function* function_ = nullptr;
-  std::vector<Scope> scopes_;
+  Scopes scopes_;
   int source_file_ = 0;
   u32 source_line_ = 0;
 };
