@@ -67,9 +67,12 @@ ProgressReport CommProgress::report() const {
 std::array<PhaseTotals, kNumPhases> CommProgress::totals() const {
   std::array<PhaseTotals, kNumPhases> totals;
   for (size_t i = 0; i < kNumPhases; ++i) {
-    totals[i] = {totals_[i].num_collectives.load(std::memory_order_relaxed),
-                 totals_[i].nanoseconds.load(std::memory_order_relaxed),
-                 totals_[i].bytes_sent.load(std::memory_order_relaxed)};
+    totals[i].num_collectives = totals_[i].num_collectives.load(std::memory_order_relaxed);
+    totals[i].nanoseconds = totals_[i].nanoseconds.load(std::memory_order_relaxed);
+    totals[i].bytes_sent = totals_[i].bytes_sent.load(std::memory_order_relaxed);
+    for (size_t bucket = 0; bucket < totals[i].num_by_time.size(); ++bucket) {
+      totals[i].num_by_time[bucket] = totals_[i].num_by_time[bucket].load(std::memory_order_relaxed);
+    }
   }
   return totals;
 }
@@ -90,6 +93,9 @@ void CommProgress::add_to_totals(Phase phase, std::chrono::nanoseconds elapsed, 
   totals.num_collectives.fetch_add(1, std::memory_order_relaxed);
   totals.nanoseconds.fetch_add(elapsed.count(), std::memory_order_relaxed);
   totals.bytes_sent.fetch_add(bytes_sent, std::memory_order_relaxed);
+  const auto bound = std::ranges::lower_bound(kCollectiveSeconds, std::chrono::duration<double>(elapsed).count());
+  const auto bucket = static_cast<size_t>(bound - kCollectiveSeconds.begin());
+  totals.num_by_time[bucket].fetch_add(1, std::memory_order_relaxed);
 }
 
 CollectiveScope::CollectiveScope(CommProgress& progress, CommProgress::Group& group, CollectiveKind kind,

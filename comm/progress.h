@@ -82,11 +82,17 @@ struct ProgressReport {
 // "layer 3, dispatch: in all_to_all_v number 17 of ranks 0 1 2, received 96 of 128 bytes and 1 of 2 peers"
 std::string describe(const ProgressReport& report);
 
+// Buckets of the time of a collective: this one counts those that took longer than the bound before it, up to its own,
+// in seconds; one more counts the longer ones.
+inline constexpr std::array kCollectiveSeconds = {1e-5,  2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01,
+                                                  0.025, 0.05,   0.1,  0.25, 0.5,    1.0,  2.5,  5.0,    10.0};
+
 // What one phase has cost so far.
 struct PhaseTotals {
   int64_t num_collectives = 0;
   int64_t nanoseconds = 0;  // inside collectives, waiting included; of asynchronous ones, the host's wait for them
   int64_t bytes_sent = 0;   // to other ranks, exact, without the transport's own headers
+  std::array<int64_t, kCollectiveSeconds.size() + 1> num_by_time = {};  // collectives, by kCollectiveSeconds
 };
 
 // Thread safety: one thread at a time calls add_group, set_place, tick, set_idle and the scopes; report and totals may
@@ -125,6 +131,7 @@ class CommProgress {
 
   struct Totals {
     std::atomic<int64_t> num_collectives{0}, nanoseconds{0}, bytes_sent{0};
+    std::array<std::atomic<int64_t>, kCollectiveSeconds.size() + 1> num_by_time{};
   };
 
   void publish();

@@ -1,6 +1,5 @@
 #include "runtime/service/listener.h"
 
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/support/server_interceptor.h>
 #include <netdb.h>
@@ -12,7 +11,6 @@
 
 #include "runtime/model/text_file.h"
 #include "runtime/service/grpc_log.h"
-#include "runtime/service/octet.grpc.pb.h"
 #include "runtime/service/rpc_status.h"
 
 namespace octet {
@@ -99,7 +97,6 @@ void set_up(const ServerOptions& options, grpc::ServerBuilder& builder) {
 
 Result<Listener> listen(const ServerOptions& options, std::span<grpc::Service* const> services) {
   quiet_grpc();  // what clients send wrong is told to them
-  grpc::EnableDefaultHealthCheckService(true);
   OCTET_ASSIGN_OR_RETURN(const auto credentials, make_credentials(options));
   grpc::ServerBuilder builder;
   set_up(options, builder);
@@ -113,9 +110,6 @@ Result<Listener> listen(const ServerOptions& options, std::span<grpc::Service* c
     if (!why.empty()) return invalid_input("--listen {}: {}", options.listen, why);
     return invalid_input("--tls-cert {}, --tls-key {}: not a certificate and its key", options.tls_cert,
                          options.tls_key);
-  }
-  for (const std::string& name : {std::string(), std::string(v1::Generation::service_full_name())}) {
-    listener.server->GetHealthCheckService()->SetServingStatus(name, false);
   }
   listener.address = options.listen.substr(0, options.listen.rfind(':') + 1) + std::to_string(port);
   return listener;

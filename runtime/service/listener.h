@@ -18,8 +18,7 @@ struct Listener {
   std::string address;  // with the port that was chosen
 };
 
-// Listens with these services, which outlive it, and health (not serving yet). kInvalidInput, one line, where that
-// fails.
+// Listens with these services, which outlive it. kInvalidInput, one line, where that fails.
 Result<Listener> listen(const ServerOptions& options, std::span<grpc::Service* const> services);
 
 }  // namespace octet

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "runtime/service/api_key.h"
+#include "runtime/service/health.grpc.pb.h"
 #include "runtime/service/octet.grpc.pb.h"
 #include "runtime/service/rpc_status.h"
 
@@ -48,8 +49,8 @@ void answer(const Request& request, Response& response) {
     case Request::kFileContainingSymbol:
       return answer_with_file(pool.FindFileContainingSymbol(request.file_containing_symbol()), response);
     case Request::kListServices:
-      for (const char* name :
-           std::array{v1::Generation::service_full_name(), reflection::ServerReflection::service_full_name()}) {
+      for (const char* name : {v1::Generation::service_full_name(), grpc::health::v1::Health::service_full_name(),
+                               reflection::ServerReflection::service_full_name()}) {
         response.mutable_list_services_response()->add_service()->set_name(name);
       }
       return;

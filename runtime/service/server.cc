@@ -1,7 +1,5 @@
 #include "runtime/service/server.h"
 
-#include <prometheus/exposer.h>
-
 #include <array>
 #include <future>
 #include <mutex>
@@ -10,8 +8,10 @@
 #include "runtime/base/log.h"
 #include "runtime/service/api_key.h"
 #include "runtime/service/generation_service.h"
+#include "runtime/service/health_service.h"
 #include "runtime/service/job_metrics.h"
 #include "runtime/service/listener.h"
+#include "runtime/service/metrics_endpoint.h"
 #include "runtime/service/reflection_service.h"
 
 namespace octet {
@@ -63,9 +63,7 @@ struct Server::Impl {
   void update_health() {
     const bool ready = service.state() == ServiceState::kServing && heartbeats_come();
     if (ready == told_ready.exchange(ready)) return;
-    grpc::HealthCheckServiceInterface* health = listener.server->GetHealthCheckService();
-    health->SetServingStatus("", ready);
-    health->SetServingStatus(v1::Generation::service_full_name(), ready);
+    health.set_serving(ready);
     log_info("health: {}", ready ? "serving" : "not serving");
   }
 
@@ -94,10 +92,10 @@ struct Server::Impl {
   ServiceMetrics metrics;
   std::shared_ptr<JobMetrics> job_metrics;
   GenerationService service;
+  HealthService health;
   ReflectionService reflection{service.facts().api_key};
   Listener listener;
-  std::unique_ptr<prometheus::Exposer> exposer;
-  std::string metrics_address;
+  std::unique_ptr<MetricsEndpoint> metrics_endpoint;
   std::unique_ptr<EngineThread> engine;
   std::atomic<bool> told_ready = false;
   std::mutex health_mutex;  // guards the telling of health, and what follows
@@ -115,17 +113,11 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, Serv
   auto server = std::unique_ptr<Server>(new Server(std::make_unique<Impl>(std::move(facts), std::move(watch))));
   Impl& impl = *server->impl_;
   OCTET_ASSIGN_OR_RETURN(impl.listener,
-                         listen(options, std::array<grpc::Service*, 2>{&impl.service, &impl.reflection}));
+                         listen(options, std::array<grpc::Service*, 3>{&impl.service, &impl.health, &impl.reflection}));
   if (!options.metrics_listen.empty()) {
-    try {
-      impl.exposer = std::make_unique<prometheus::Exposer>(options.metrics_listen, /*num_threads=*/1);
-    } catch (const std::exception& error) {
-      return invalid_input("--metrics-listen {}: {}", options.metrics_listen, error.what());
-    }
-    impl.exposer->RegisterCollectable(impl.metrics.registry());
-    impl.exposer->RegisterCollectable(impl.job_metrics);
-    const std::string host = options.metrics_listen.substr(0, options.metrics_listen.rfind(':') + 1);
-    impl.metrics_address = host + std::to_string(impl.exposer->GetListeningPorts().front());
+    OCTET_ASSIGN_OR_RETURN(impl.metrics_endpoint, MetricsEndpoint::open(options.metrics_listen));
+    impl.metrics_endpoint->add(impl.metrics.registry());
+    impl.metrics_endpoint->add(impl.job_metrics);
   }
   impl.caretaker = std::jthread([&impl](const std::stop_token& stop) { impl.look_after(stop); });
   return server;
@@ -141,7 +133,9 @@ Server::~Server() {
 }
 
 const std::string& Server::address() const { return impl_->listener.address; }
-const std::string& Server::metrics_address() const { return impl_->metrics_address; }
+std::string Server::metrics_address() const {
+  return impl_->metrics_endpoint ? impl_->metrics_endpoint->address() : "";
+}
 
 Status Server::serve(ModelRunner& runner) {
   const ServedModel& model = impl_->service.facts().model;

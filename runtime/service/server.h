@@ -44,7 +44,7 @@ class Server {
 
   // With the port that was chosen.
   const std::string& address() const;
-  const std::string& metrics_address() const;
+  std::string metrics_address() const;  // empty: no metrics
 
   // Serves with this model, which outlives the server, once it has computed a token.
   Status serve(ModelRunner& runner);

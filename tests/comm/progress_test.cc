@@ -3,7 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <atomic>
+#include <numeric>
 #include <thread>
 
 namespace octet {
@@ -93,6 +95,20 @@ TEST(CommProgress, TotalsGoToThePhaseOfTheCollective) {
   EXPECT_EQ(totals[static_cast<size_t>(Phase::kPlan)].bytes_sent, 8);
   EXPECT_EQ(totals[static_cast<size_t>(Phase::kDispatch)].num_collectives, 0);
   EXPECT_TRUE(is_metadata(Phase::kPlan) && !is_metadata(Phase::kCombine));
+}
+
+TEST(CommProgress, CollectivesAreCountedByTheirTime) {
+  CommProgress progress;
+  CommProgress::Group& group = progress.add_group(std::vector<int>{0, 1});
+  progress.set_place(1, Phase::kCombine);
+  for (const int milliseconds : {0, 30, 0}) {
+    CollectiveScope scope(progress, group, CollectiveKind::kAllToAllV, 0, 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+  }
+  const auto num_by_time = progress.totals()[static_cast<size_t>(Phase::kCombine)].num_by_time;
+  EXPECT_EQ(std::accumulate(num_by_time.begin(), num_by_time.end(), int64_t{0}), 3);
+  const auto over_25_ms = std::ranges::upper_bound(kCollectiveSeconds, 0.025) - kCollectiveSeconds.begin();
+  EXPECT_GE(std::accumulate(num_by_time.begin() + over_25_ms, num_by_time.end(), int64_t{0}), 1);
 }
 
 // A reader sees places as they were published, never a mixture of two.

@@ -1,4 +1,4 @@
-// Health, metrics, drain and failure of a server.
+// Metrics, drain and failure of a server.
 #include <arpa/inet.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,44 +16,6 @@ namespace {
 using ::testing::HasSubstr;
 using RpcCode = grpc::StatusCode;
 using std::chrono::milliseconds;
-
-// Waits for what health says to become so.
-void await_health(grpc::ChannelInterface& channel, bool serving) {
-  while (is_serving(channel) != serving) std::this_thread::sleep_for(milliseconds(10));
-  EXPECT_EQ(is_serving(channel, "octet.v1.Generation"), serving);
-}
-
-TEST(Health, ServesOnlyAfterATokenAndNotWhileDraining) {
-  TestServer server(TestServerOptions{.ready = false});
-  const auto channel = server.connect();
-  EXPECT_FALSE(is_serving(*channel));
-  EXPECT_FALSE(is_serving(*channel, "octet.v1.Generation"));
-  server.runner().close();
-  auto ready = std::async(std::launch::async, [&] { server.make_ready(); });
-  server.runner().await_step();
-  EXPECT_FALSE(is_serving(*channel));  // loaded, and yet no token
-  server.runner().open();
-  ready.get();
-  EXPECT_TRUE(is_serving(*channel));
-  EXPECT_TRUE(is_serving(*channel, "octet.v1.Generation"));
-  server.server().drain();
-  EXPECT_FALSE(is_serving(*channel));
-  EXPECT_FALSE(is_serving(*channel, "octet.v1.Generation"));
-}
-
-TEST(Health, FollowsTheHeartbeats) {
-  std::atomic<double> age = 0.1;
-  TestServerOptions options;
-  options.watch.heartbeat_ages = [&age] { return std::vector<double>{0, age.load()}; };
-  options.watch.stale_heartbeat = 2;
-  const TestServer server(options);
-  const auto channel = server.connect();
-  await_health(*channel, true);
-  age = 2.5;
-  await_health(*channel, false);
-  age = 0.2;
-  await_health(*channel, true);
-}
 
 // The body of http://ADDRESS/metrics.
 std::string scrape(const std::string& address) {
@@ -102,7 +64,7 @@ TEST(Metrics, CountWhatWasServed) {
   options.watch.phase_totals = [] {
     std::array<PhaseTotals, kNumPhases> totals{};
     totals[static_cast<size_t>(Phase::kDispatch)] = {
-        .num_collectives = 3, .nanoseconds = 500'000'000, .bytes_sent = 77};
+        .num_collectives = 3, .nanoseconds = 500'000'000, .bytes_sent = 77, .num_by_time = {1, 0, 2}};
     return totals;
   };
   const TestServer server(options);
@@ -134,8 +96,29 @@ TEST(Metrics, CountWhatWasServed) {
   EXPECT_EQ(value_of(after, "octet_num_requests_waiting"), 0);
   EXPECT_GE(value_of(after, "octet_kv_cache_usage_perc"), 0);
   EXPECT_EQ(value_of(after, "octet_rank_heartbeat_age_seconds{rank=\"1\"}"), 0.25);
-  EXPECT_EQ(value_of(after, "octet_alltoall_seconds{phase=\"dispatch\"}"), 0.5);
+  const auto exchanges_within = [&](const char* bound) {
+    return value_of(after, fmt::format("octet_alltoall_seconds_bucket{{phase=\"dispatch\",le=\"{}\"}}", bound));
+  };
+  EXPECT_EQ(exchanges_within("1e-05"), 1);
+  EXPECT_EQ(exchanges_within("2.5e-05"), 1);
+  EXPECT_EQ(exchanges_within("5e-05"), 3);
+  EXPECT_EQ(exchanges_within("+Inf"), 3);
+  EXPECT_EQ(value_of(after, "octet_alltoall_seconds_count{phase=\"dispatch\"}"), 3);
+  EXPECT_EQ(value_of(after, "octet_alltoall_seconds_sum{phase=\"dispatch\"}"), 0.5);
   EXPECT_EQ(value_of(after, "octet_alltoall_bytes_total{phase=\"dispatch\"}"), 77);
+}
+
+// The library would look after its listener only every two seconds.
+TEST(Metrics, DoNotDelayTheEnd) {
+  for (const bool asked : {false, true}) {
+    auto server = std::make_unique<TestServer>(TestServerOptions{.server = {.metrics_listen = "any"}, .ready = false});
+    if (asked) {
+      EXPECT_THAT(scrape(server->server().metrics_address()), HasSubstr("octet_num_requests_running"));
+    }
+    const auto begin = Clock::now();
+    server.reset();
+    EXPECT_LT(seconds_since(begin), 1);
+  }
 }
 
 // Streams that a test holds in the middle.
@@ -175,14 +158,14 @@ TEST(Drain, FinishesWhatIsUnderWayAndRefusesTheRest) {
 }
 
 // The engine is stuck, as it is in a collective whose rank has died: the clients hear all the same.
-TEST(Failure, IsToldWithinTwoSecondsAlthoughTheEngineHangs) {
+void expect_failure_to_be_told(double most_seconds) {
   TestServer server;
   StreamsUnderWay streams(server, 8, 2000);
   server.runner().close();
   server.runner().await_step();
   const auto begin = Clock::now();
   server.server().fail("rank 1 (host a) died: killed by signal 9");
-  EXPECT_LT(seconds_since(begin), 10);  // promised are 2 on a machine that does nothing else
+  EXPECT_LT(seconds_since(begin), most_seconds);
   for (const Reply& reply : streams.wait()) {
     EXPECT_EQ(reply.status.error_code(), RpcCode::UNAVAILABLE);
     EXPECT_THAT(reply.status.error_message(), HasSubstr("rank 1"));
@@ -190,6 +173,10 @@ TEST(Failure, IsToldWithinTwoSecondsAlthoughTheEngineHangs) {
   EXPECT_EQ(stream(*server.stub(), text_request("a", 2)).status.error_code(), RpcCode::UNAVAILABLE);
   server.runner().open();
 }
+
+// 2 s are promised, on a machine that does nothing else.
+TEST(Failure, IsToldSoonAlthoughTheEngineHangs) { expect_failure_to_be_told(2 * 5); }
+TEST(Failure, LongIsToldSoonAlthoughTheEngineHangs) { expect_failure_to_be_told(2); }
 
 }  // namespace
 }  // namespace octet::testing

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/service/health.grpc.pb.h"
 #include "runtime/service/octet.grpc.pb.h"
 
 namespace octet::testing {
@@ -127,15 +128,14 @@ grpc::Status call_method(grpc::ChannelInterface& channel, const char* path, cons
   return grpc::internal::BlockingUnaryCall<Request, Response>(&channel, method, &context, request, &response);
 }
 
-// Whether grpc.health.v1 says SERVING of a service ("": the server). Its messages have the shape of the two used here:
-// a string and a number, both with the field number 1.
+// Whether grpc.health.v1 says SERVING of a service ("": the server).
 inline bool is_serving(grpc::ChannelInterface& channel, const std::string& service = "") {
-  v1::AbortRequest request;
-  request.set_request_id(service);
-  v1::Load response;
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service(service);
+  grpc::health::v1::HealthCheckResponse response;
   const grpc::Status status = call_method(channel, "/grpc.health.v1.Health/Check", request, response);
   EXPECT_TRUE(status.ok()) << status.error_message();
-  return response.num_requests_running() == 1;
+  return response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
 }
 
 inline v1::StatusDetails details_of(const grpc::Status& status) {
