@@ -1,5 +1,7 @@
 #include "runtime/service/generation_rpc.h"
 
+#include <grpc/grpc.h>
+
 #include <utility>
 
 #include "runtime/service/rpc_status.h"
@@ -10,12 +12,14 @@ namespace {
 constexpr int64_t kMergedBytes = 64 << 10;  // a waiting chunk of this size is merged with no further one
 
 // The client is gone, or its deadline is.
-void end_abandoned(const std::weak_ptr<GenerationCall>& known, const grpc::CallbackServerContext& context) {
-  const std::shared_ptr<GenerationCall> call = known.lock();
-  if (call == nullptr) return;
+grpc::Status why_abandoned(const grpc::CallbackServerContext& context) {
   const bool late = std::chrono::system_clock::now() >= context.deadline();
-  call->end(late ? rpc_error(grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed")
-                 : rpc_error(grpc::StatusCode::CANCELLED, "the client has gone or reads too slowly"));
+  return late ? rpc_error(grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed")
+              : rpc_error(grpc::StatusCode::CANCELLED, "the client has gone");
+}
+
+void end_call(const std::weak_ptr<GenerationCall>& known, const grpc::Status& status) {
+  if (const std::shared_ptr<GenerationCall> call = known.lock()) call->end(status);
 }
 
 }  // namespace
@@ -46,7 +50,9 @@ void StreamRpc::push(v1::GenerateChunk chunk) {
       last_bytes_ = size;
     }
     outbox_bytes_ += size;
-    if (outbox_bytes_ > max_outbox_bytes_) context_.TryCancel();
+    if (outbox_bytes_ > max_outbox_bytes_) {
+      give_up(fmt::format("the client reads too slowly: more than {} bytes of output wait for it", max_outbox_bytes_));
+    }
   }
   send_next();
 }
@@ -93,7 +99,7 @@ void StreamRpc::OnWriteDone(bool ok) {
     if (!ok) outbox_.clear();
   }
   if (!ok) {
-    end_abandoned(call_, context_);
+    OnCancel();
     finish(rpc_error(grpc::StatusCode::CANCELLED, "the client has gone"));
   }
   send_next();
@@ -101,10 +107,28 @@ void StreamRpc::OnWriteDone(bool ok) {
 
 void StreamRpc::drop_if_stalled(Clock::duration limit) {
   const std::lock_guard lock(mutex_);
-  if (writing_ && Clock::now() - write_began_ >= limit) context_.TryCancel();
+  if (writing_ && Clock::now() - write_began_ >= limit) {
+    const auto seconds = std::chrono::duration<double>(limit).count();
+    give_up(fmt::format("the client has read nothing for {:g} s although output waits for it", seconds));
+  }
 }
 
-void StreamRpc::OnCancel() { end_abandoned(call_, context_); }
+// What waits to be written would be in the way of a Finish. TryCancel() knows CANCELLED only.
+void StreamRpc::give_up(const std::string& why) {
+  if (!given_up_.empty()) return;
+  given_up_ = why;
+  grpc_call_cancel_with_status(context_.c_call(), GRPC_STATUS_RESOURCE_EXHAUSTED, why.c_str(), nullptr);
+}
+
+void StreamRpc::OnCancel() {
+  std::string given_up;
+  {
+    const std::lock_guard lock(mutex_);
+    given_up = given_up_;
+  }
+  end_call(call_,
+           given_up.empty() ? why_abandoned(context_) : rpc_error(grpc::StatusCode::RESOURCE_EXHAUSTED, given_up));
+}
 
 void StreamRpc::OnDone() {
   rpcs_.remove(*this);
@@ -134,7 +158,7 @@ void UnaryRpc::finish(const grpc::Status& status) {
   Finish(status);
 }
 
-void UnaryRpc::OnCancel() { end_abandoned(call_, context_); }
+void UnaryRpc::OnCancel() { end_call(call_, why_abandoned(context_)); }
 
 void UnaryRpc::OnDone() {
   rpcs_.remove(*this);

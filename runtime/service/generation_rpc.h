@@ -47,6 +47,8 @@ class StreamRpc final : public grpc::ServerWriteReactor<v1::GenerateChunk>, publ
   explicit StreamRpc(const RpcContext& from)
       : context_(from.context), rpcs_(from.rpcs), max_outbox_bytes_(from.max_outbox_bytes) {}
   void send_next();
+  // The client reads too slowly: the RPC ends at once, whatever is on its way. Under mutex_.
+  void give_up(const std::string& why);
 
   grpc::CallbackServerContext& context_;
   OpenRpcs& rpcs_;
@@ -61,8 +63,9 @@ class StreamRpc final : public grpc::ServerWriteReactor<v1::GenerateChunk>, publ
   v1::GenerateChunk current_;  // being written
   bool writing_ = false;
   Clock::time_point write_began_;
-  bool ending_ = false;  // nothing is pushed any more
-  bool ended_ = false;   // Finish has been called
+  std::string given_up_;  // why, if it was
+  bool ending_ = false;   // nothing is pushed any more
+  bool ended_ = false;    // Finish has been called
   grpc::Status status_;
 };
 
