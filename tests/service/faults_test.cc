@@ -1,9 +1,9 @@
 // What clients see of a service whose ranks die, hang, start badly, come back and drain.
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include <cstring>
 
+#include "runtime/service/health.grpc.pb.h"
 #include "tests/service/serve_job.h"
 
 namespace octet::testing {
@@ -15,37 +15,38 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-// The promises are 2 s and 5 s; machines that run tests are busy.
-constexpr Seconds kRpcsEndWithin{2 * 5}, kJobEndsWithin{5 * 5};
+// What is promised. Machines that run tests are busy: there it may take kSlack times as long, and in the full-length
+// run no longer.
+constexpr Seconds kRpcsEndWithin{2}, kJobEndsWithin{5}, kStartFailsWithin{20};
+constexpr double kSlack = 5;
 constexpr int kNumRanks = 3;
 constexpr int64_t kEndless = 4000;
 
 class ServeFaultTest : public JobTest {};
-class RankOfServiceTest : public JobTest, public ::testing::WithParamInterface<int> {};
-INSTANTIATE_TEST_SUITE_P(Rank, RankOfServiceTest, ::testing::Range(0, kNumRanks));
+// Of each rank, with a slack and a heartbeat limit in seconds.
+class RankOfServiceTest : public JobTest, public ::testing::WithParamInterface<std::tuple<int, double, int>> {
+ protected:
+  int rank_ = std::get<0>(GetParam());
+  double slack_ = std::get<1>(GetParam());
+  int heartbeat_limit_ = std::get<2>(GetParam());
+};
+INSTANTIATE_TEST_SUITE_P(Rank, RankOfServiceTest,
+                         ::testing::Combine(::testing::Range(0, kNumRanks), ::testing::Values(kSlack),
+                                            ::testing::Values(2)));
+INSTANTIATE_TEST_SUITE_P(LongRank, RankOfServiceTest,
+                         ::testing::Combine(::testing::Range(0, kNumRanks), ::testing::Values(1),
+                                            ::testing::Values(10)));
 
-enum class Health { kNoAnswer, kServing, kNotServing };
-
-// What grpc.health.v1 says of the service.
-Health health_of(const std::string& address) {
-  grpc::GenericStub stub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+// Whether grpc.health.v1 says SERVING of the service; none: no answer.
+std::optional<bool> is_serving(const std::string& address) {
+  const auto stub = grpc::health::v1::Health::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
-  const std::string name = "octet.v1.Generation";
-  const grpc::Slice message(std::string("\x0a") + static_cast<char>(name.size()) + name);  // HealthCheckRequest.service
-  const grpc::ByteBuffer request(&message, 1);
-  grpc::CompletionQueue queue;
-  const auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
-  call->StartCall();
-  grpc::ByteBuffer response;
-  grpc::Status status;
-  call->Finish(&response, &status, nullptr);
-  void* tag = nullptr;
-  bool ok = false;
-  queue.Next(&tag, &ok);
-  grpc::Slice answer;
-  if (!status.ok() || !response.DumpToSingleSlice(&answer).ok() || answer.size() != 2) return Health::kNoAnswer;
-  return answer.begin()[1] == 1 ? Health::kServing : Health::kNotServing;  // HealthCheckResponse.status
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service("octet.v1.Generation");
+  grpc::health::v1::HealthCheckResponse response;
+  if (!stub->Check(&context, request, &response).ok()) return std::nullopt;
+  return response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
 }
 
 // What the job says of the lost rank, beside what it says of each request.
@@ -62,46 +63,57 @@ void begin_streams(Streams& streams, int count, int64_t max_tokens) {
   ASSERT_TRUE(streams.listen_until_all_speak());
 }
 
-void expect_unavailable_soon(Streams& streams, Clock::time_point since) {
+void expect_unavailable_soon(Streams& streams, Clock::time_point since, double slack) {
   ASSERT_TRUE(streams.listen_to_the_end());
+  Seconds last{0};
   for (size_t i = 0; i < streams.size(); ++i) {
     EXPECT_EQ(streams[i].end->code, RpcCode::kUnavailable) << streams[i].end->status.message();
-    EXPECT_LT(streams[i].ended_at - since, kRpcsEndWithin);
+    last = std::max(last, Seconds(streams[i].ended_at - since));
   }
+  EXPECT_LT(last, kRpcsEndWithin * slack);
+  std::printf("the last stream ended after %.3f s\n", last.count());
+}
+
+Outcome expect_end_soon(ServeJob& job, Clock::time_point since, double slack) {
+  Outcome outcome = job.run().wait();
+  const Seconds taken = Clock::now() - since;
+  EXPECT_LT(taken, kJobEndsWithin * slack);
+  std::printf("the job ended after %.3f s\n", taken.count());
+  return outcome;
 }
 
 TEST_P(RankOfServiceTest, KilledEndsEveryStreamWithUnavailable) {
   ServeJob job({.num_ranks = kNumRanks});
   Streams streams(job.client());
   begin_streams(streams, 8, kEndless);
-  const pid_t process = process_of_rank(job.run(), GetParam());
+  const pid_t process = process_of_rank(job.run(), rank_);
   ASSERT_GT(process, 0);
   ::kill(process, SIGKILL);
   const auto start = Clock::now();
-  expect_unavailable_soon(streams, start);
-  const Outcome outcome = job.run().wait();
-  EXPECT_LT(Clock::now() - start, kJobEndsWithin);
+  expect_unavailable_soon(streams, start, slack_);
+  const Outcome outcome = expect_end_soon(job, start, slack_);
   EXPECT_EQ(outcome.exit_code, 3);
   ASSERT_THAT(job_lines(outcome), SizeIs(1)) << outcome.err;
   EXPECT_THAT(job_lines(outcome)[0],
-              AllOf(HasSubstr("rank " + std::to_string(GetParam()) + " (host "), HasSubstr("killed by signal 9")));
+              AllOf(HasSubstr("rank " + std::to_string(rank_) + " (host "), HasSubstr("killed by signal 9")));
 }
 
 TEST_P(RankOfServiceTest, HungBeyondTheLimitEndsEveryStreamAndIsNamed) {
-  ServeJob job({.num_ranks = kNumRanks, .flags = {"--heartbeat-limit", "2"}});
+  const std::string limit = std::to_string(heartbeat_limit_);
+  ServeJob job({.num_ranks = kNumRanks, .flags = {"--heartbeat-limit", limit}});
   Streams streams(job.client());
   begin_streams(streams, 8, kEndless);
-  const pid_t process = process_of_rank(job.run(), GetParam());
+  const pid_t process = process_of_rank(job.run(), rank_);
   ASSERT_GT(process, 0);
   std::this_thread::sleep_for(Seconds(1));  // for a heartbeat to tell where it is
   ::kill(process, SIGSTOP);
-  const auto start = Clock::now();
-  expect_unavailable_soon(streams, start + std::chrono::seconds(2));
-  const Outcome outcome = job.run().wait();
+  const auto start = Clock::now() + std::chrono::seconds(heartbeat_limit_);
+  expect_unavailable_soon(streams, start, slack_);
+  const Outcome outcome = expect_end_soon(job, start, slack_);
   EXPECT_EQ(outcome.exit_code, 3);
   ASSERT_THAT(job_lines(outcome), SizeIs(1)) << outcome.err;
   EXPECT_THAT(job_lines(outcome)[0],
-              AllOf(HasSubstr("rank " + std::to_string(GetParam()) + " (host "), HasSubstr("silent for 2"),
+              AllOf(HasSubstr("rank " + std::to_string(rank_) + " (host "), HasSubstr("silent for " + limit),
                     ContainsRegex("last seen in (layer [0-9]+, |plan|logits)"), ContainsRegex("in [a-z_]+ number")));
 }
 
@@ -138,7 +150,7 @@ void write_damaged_model(const std::filesystem::path& folder) {
 }
 
 // Rank 3 finds the damaged model where the others find the good one.
-TEST_F(ServeFaultTest, AStartThatFailsOnOneRankFailsWhole) {
+void expect_start_to_fail_whole(double slack) {
   const TempFolder folder;
   write_damaged_model(folder / "damaged");
   std::filesystem::copy(kDemoModel, folder / "model");
@@ -152,7 +164,9 @@ TEST_F(ServeFaultTest, AStartThatFailsOnOneRankFailsWhole) {
   const Outcome outcome = run_octet({"run", "--cluster", folder / "cluster.toml", "--restart", "3", "--", "serve",
                                      "--model", model, "--check-weights", "--listen",
                                      "127.0.0.1:" + std::to_string(free_port()), "--metrics-listen", "127.0.0.1:0"});
-  EXPECT_LT(Clock::now() - start, Seconds(20 * 5));
+  const Seconds taken = Clock::now() - start;
+  EXPECT_LT(taken, kStartFailsWithin * slack);
+  std::printf("the start failed after %.3f s\n", taken.count());
   EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
   EXPECT_THAT(outcome.err, AllOf(Not(HasSubstr("ready: ")), Not(HasSubstr("restart 1")), Not(HasSubstr("-----"))));
   std::vector<std::string> lines;
@@ -163,6 +177,9 @@ TEST_F(ServeFaultTest, AStartThatFailsOnOneRankFailsWhole) {
   EXPECT_THAT(lines[0], HasSubstr(model));
 }
 
+TEST_F(ServeFaultTest, AStartThatFailsOnOneRankFailsWhole) { expect_start_to_fail_whole(kSlack); }
+TEST_F(ServeFaultTest, LongAStartThatFailsOnOneRankFailsWhole) { expect_start_to_fail_whole(1); }
+
 TEST_F(ServeFaultTest, ReadyOnlyWhileItCanServe) {
   ServeJob job({.num_ranks = 2, .flags = {"--heartbeat-limit", "20"}, .wait_until_ready = false});
   // A rank that sleeps keeps the model from being loaded.
@@ -170,22 +187,22 @@ TEST_F(ServeFaultTest, ReadyOnlyWhileItCanServe) {
   const pid_t process = process_of_rank(job.run(), 1);
   job.await("listening on ");
   ::kill(process, SIGSTOP);
-  if (health_of(job.address()) != Health::kServing) {  // it may have been faster than we are
+  if (is_serving(job.address()) != true) {  // it may have been faster than we are
     Streams early(job.client());
     const Heard& refused = early.begin(greedy_call("In the beginning", 2));
     ASSERT_TRUE(early.listen_to_the_end());
     EXPECT_EQ(refused.end->code, RpcCode::kFailedPrecondition) << refused.end->status.message();
   }
   ::kill(process, SIGCONT);
-  ASSERT_TRUE(comes_true([&] { return health_of(job.address()) == Health::kServing; }));
+  ASSERT_TRUE(comes_true([&] { return is_serving(job.address()) == true; }));
   Streams streams(job.client());
   const Heard& heard = streams.begin(greedy_call("In the beginning", 2));
   ASSERT_TRUE(streams.listen_to_the_end());
   EXPECT_TRUE(heard.end->ok()) << heard.end->status.message();
   ::kill(process, SIGSTOP);
-  EXPECT_TRUE(comes_true([&] { return health_of(job.address()) == Health::kNotServing; }));
+  EXPECT_TRUE(comes_true([&] { return is_serving(job.address()) == false; }));
   ::kill(process, SIGCONT);
-  EXPECT_TRUE(comes_true([&] { return health_of(job.address()) == Health::kServing; }));
+  EXPECT_TRUE(comes_true([&] { return is_serving(job.address()) == true; }));
 }
 
 TEST_F(ServeFaultTest, ARestartedServiceGoesOnWithTheSameBytes) {
@@ -229,18 +246,20 @@ TEST_P(DrainTest, StreamsFinishNewCallsAreRefusedAndItEndsWell) {
   EXPECT_EQ(job.run().wait().exit_code, 0);
 }
 
-TEST_P(DrainTest, ASecondSignalEndsItAtOnce) {
-  ServeJob job({.num_ranks = GetParam()});
+void expect_second_signal_to_end_it(int num_ranks, double slack) {
+  ServeJob job({.num_ranks = num_ranks});
   Streams streams(job.client());
   begin_streams(streams, 2, kEndless);
   job.run().send(SIGTERM);
   job.await("draining: ");
   const auto start = Clock::now();
   job.run().send(SIGTERM);
-  expect_unavailable_soon(streams, start);
-  EXPECT_EQ(job.run().wait().exit_code, 130);
-  EXPECT_LT(Clock::now() - start, kJobEndsWithin);
+  expect_unavailable_soon(streams, start, slack);
+  EXPECT_EQ(expect_end_soon(job, start, slack).exit_code, 130);
 }
+
+TEST_P(DrainTest, ASecondSignalEndsItAtOnce) { expect_second_signal_to_end_it(GetParam(), kSlack); }
+TEST_P(DrainTest, LongASecondSignalEndsItAtOnce) { expect_second_signal_to_end_it(GetParam(), 1); }
 
 }  // namespace
 }  // namespace octet::testing
