@@ -23,8 +23,14 @@ std::string rank_range(size_t begin, size_t end) {
 int64_t workspace_bytes(const ModelConfig& c, const Topology& t, const ShardPlan& shard,
                         const WorkspaceRequest& request) {
   const auto local = std::ssize(shard.experts);
-  const AllToAllExpertExchange::Capacity exchange(
-      {c.num_experts, c.experts_per_token, c.hidden_size, request.max_rows, {}, DType::kF32}, t, local);
+  const AllToAllExpertExchange::Capacity exchange({c.num_experts,
+                                                   c.experts_per_token,
+                                                   c.hidden_size,
+                                                   request.max_rows,
+                                                   {},
+                                                   DType::kF32,
+                                                   request.gpu ? kLeastKeptRows : 0},
+                                                  t, local);
   // Rows that meet in an expert group, and (row, expert) pairs of them that are computed here at the most.
   const int64_t gathered = t.dp > t.replicas ? request.max_rows * (t.dp / t.replicas) : 0;
   const int64_t met = std::max({request.max_rows, gathered, exchange.received});

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "parallel/shard_plan.h"
+#include "runtime/base/check.h"
 
 namespace octet {
 
@@ -23,7 +24,9 @@ int DispatchPlan::place_of(int32_t expert, int source) const {
 }
 
 void DispatchPlan::compute(std::span<const int32_t> ids, std::span<const float> weights,
-                           std::span<const int64_t> rows_of) {
+                           std::span<const int64_t> rows_of, bool own_rows_stay) {
+  OCTET_CHECK(!own_rows_stay || (shape_.etp == 1 && shape_.sums_travel()));
+  own_rows_stay_ = own_rows_stay;
   list_received(ids, weights, rows_of);
   int64_t before = 0;
   for (int rank = 0; rank < shape_.rank; ++rank) before += rows_of[static_cast<size_t>(rank)];
@@ -42,7 +45,9 @@ void DispatchPlan::list_received(std::span<const int32_t> ids, std::span<const f
   const auto top_k = static_cast<size_t>(shape_.top_k);
   for (int source = 0; source < shape_.num_ranks; ++source) {
     const int64_t before = num_received_;
-    for (int64_t row = 0; row < rows_of[static_cast<size_t>(source)]; ++row, choice += top_k) {
+    const int64_t num_rows = rows_of[static_cast<size_t>(source)];
+    if (stays(source)) choice += static_cast<size_t>(num_rows) * top_k;
+    for (int64_t row = 0; row < num_rows && !stays(source); ++row, choice += top_k) {
       int64_t num_here = 0;
       for (size_t j = choice; j < choice + top_k; ++j) {
         const bool here = place_of(ids[j], source) == shape_.place();
@@ -69,7 +74,7 @@ void DispatchPlan::list_sent(std::span<const int32_t> my_ids) {
   const int64_t num_rows = std::ssize(my_ids) / shape_.top_k;
   for (int rank = 0; rank < shape_.num_ranks; ++rank) {
     const size_t before = sent_row_.size();
-    for (int64_t row = 0; row < num_rows; ++row) {
+    for (int64_t row = 0; row < num_rows && !stays(rank); ++row) {
       const auto first = place_of_choice_.begin() + row * shape_.top_k;
       const auto last = first + shape_.top_k;
       if (std::find(first, last, rank / shape_.etp) != last) sent_row_.push_back(static_cast<int32_t>(row));
@@ -100,7 +105,14 @@ void DispatchPlan::list_returned() {
 
 void DispatchPlan::list_arrivals() {
   arrival_of_choice_.assign(place_of_choice_.size(), -1);
-  int32_t next = 0;
+  const int64_t num_own = own_rows_stay_ ? std::ssize(place_of_choice_) / shape_.top_k : 0;
+  for (int64_t row = 0; row < num_own; ++row) {
+    const auto first = place_of_choice_.begin() + row * shape_.top_k, last = first + shape_.top_k;
+    const auto here = std::find(first, last, shape_.place());
+    if (here != last)
+      arrival_of_choice_[static_cast<size_t>(here - place_of_choice_.begin())] = static_cast<int32_t>(row);
+  }
+  auto next = static_cast<int32_t>(num_own);
   size_t sent_before = 0;
   for (int rank = 0; rank < shape_.num_ranks; ++rank) {
     const int32_t before = next;
@@ -118,7 +130,7 @@ void DispatchPlan::list_arrivals() {
     arrive_rows_[static_cast<size_t>(rank)] = next - before;
     sent_before += static_cast<size_t>(num_sent);
   }
-  num_arrived_ = next;
+  num_arrived_ = next - num_own;
 }
 
 }  // namespace octet

@@ -30,9 +30,11 @@ class DispatchPlan {
 
   explicit DispatchPlan(DispatchShape shape);
 
-  // ids, weights [Σ rows_of, top_k]: the choices of every rank's rows, in rank order. Allocates only while its lists
-  // grow.
-  void compute(std::span<const int32_t> ids, std::span<const float> weights, std::span<const int64_t> rows_of);
+  // ids, weights [Σ rows_of, top_k]: the choices of every rank's rows, in rank order. own_rows_stay: what of this
+  // rank's rows is computed here is no part of what is sent, received and brought home; REQUIRES etp == 1 and sums that
+  // travel. Allocates only while its lists grow.
+  void compute(std::span<const int32_t> ids, std::span<const float> weights, std::span<const int64_t> rows_of,
+               bool own_rows_stay = false);
 
   const DispatchShape& shape() const { return shape_; }
 
@@ -49,7 +51,7 @@ class DispatchPlan {
 
   // The way home: what is brought, by source: indexes of received rows (sums), or of their choices, row · top_k + j
   // (products). How many go where and come whence; and of each choice of this rank's rows which arrival holds it, -1
-  // where another choice's sum does.
+  // where another choice's sum does. Where own rows stay, a sum of each of them stands before what arrives.
   const std::vector<int32_t>& returned() const { return returned_; }
   const Counts& return_rows() const { return return_rows_; }
   const Counts& arrive_rows() const { return arrive_rows_; }
@@ -58,6 +60,7 @@ class DispatchPlan {
 
  private:
   int place_of(int32_t expert, int source) const;
+  bool stays(int rank) const { return own_rows_stay_ && rank == shape_.rank; }
   void list_received(std::span<const int32_t> ids, std::span<const float> weights, std::span<const int64_t> rows_of);
   void list_sent(std::span<const int32_t> my_ids);
   void list_returned();
@@ -71,6 +74,7 @@ class DispatchPlan {
   std::vector<int32_t> returned_, arrival_of_choice_;
   std::vector<int> place_of_choice_;  // of this rank's rows
   int64_t num_received_ = 0, num_assignments_ = 0, num_arrived_ = 0;
+  bool own_rows_stay_ = false;
 };
 
 }  // namespace octet

@@ -27,15 +27,26 @@ TensorView with_width(TensorView tensor, int64_t width) {
   return {tensor.data, tensor.dtype, {tensor.num_elements() / width, width}};
 }
 
+// Whether what is computed here of a rank's own rows is a sum that is complete.
+bool can_keep(const ExchangeShape& shape, const Topology& topology) {
+  return shape.least_kept_rows > 0 && shape.top_k <= 2 && topology.ep > 1 && topology.etp == 1;
+}
+
+// Of all its own rows.
+int64_t least_kept_rows(const ExchangeShape& shape) {
+  return (shape.least_kept_rows * shape.num_experts + shape.top_k - 1) / shape.top_k;
+}
+
 }  // namespace
 
 // The last part of a near-equal division is its largest.
 AllToAllExpertExchange::Capacity::Capacity(const ExchangeShape& shape, const Topology& topology, int64_t num_local)
     : mine(near_equal_part(shape.max_rows, topology.tp, topology.tp - 1).size()),
+      kept(can_keep(shape, topology) && mine >= least_kept_rows(shape) ? mine : 0),
       sent(mine * std::min<int64_t>(shape.top_k, topology.ep) * topology.etp),
       received(mine * topology.ep * topology.etp),
       returned(shape.top_k <= 2 ? received : received * std::max<int64_t>(1, std::min(shape.top_k, num_local))),
-      arrived(mine * (shape.top_k <= 2 ? std::min<int64_t>(shape.top_k, topology.ep) : shape.top_k)) {}
+      arrived(kept + mine * (shape.top_k <= 2 ? std::min<int64_t>(shape.top_k, topology.ep) : shape.top_k)) {}
 
 AllToAllExpertExchange::AllToAllExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology,
                                                const ExchangeShape& shape)
@@ -47,8 +58,12 @@ AllToAllExpertExchange::AllToAllExpertExchange(Backend& backend, ModelComms& com
       capacity_(shape, topology, std::ssize(shape.experts_of_place[static_cast<size_t>(plan_.shape().place())])),
       local_(backend, shape.top_k, local_indexes(shape, plan_.shape().place()),
              std::ssize(shape.experts_of_place[static_cast<size_t>(plan_.shape().place())]), capacity_.received),
+      kept_experts_(backend, shape.top_k, local_indexes(shape, plan_.shape().place()),
+                    std::ssize(shape.experts_of_place[static_cast<size_t>(plan_.shape().place())]), capacity_.kept),
       place_reducer_(make_reducer(backend, *comms.place, local_.max_assignments() * shape.hidden)),
       group_ranks_(make_rank_groups(topology, comms.world.rank()).experts),
+      rows_stream_(backend.make_stream()),
+      least_kept_rows_(least_kept_rows(shape)),
       all_ids_(backend.allocate_tensor(DType::kI32, {capacity_.received, top_k_})),
       all_weights_(backend.allocate_tensor(DType::kF32, {capacity_.received, top_k_})),
       send_(backend.allocate_tensor(dtype_, {capacity_.sent, shape.hidden})),
@@ -78,7 +93,7 @@ void AllToAllExpertExchange::begin(std::span<const int64_t> rows_of_rank) {
   }
 }
 
-// The host comes to know the choices of all rows of the expert group: the layer's one wait.
+// The choices of all rows of the expert group set out for the host.
 void AllToAllExpertExchange::gather_choices(TensorView ids, TensorView weights, Stream& stream) {
   const int64_t total = std::accumulate(rows_of_.begin(), rows_of_.end(), int64_t{0});
   const TensorView all_ids = all_ids_.view.slice_rows(0, total), all_weights = all_weights_.view.slice_rows(0, total);
@@ -87,9 +102,15 @@ void AllToAllExpertExchange::gather_choices(TensorView ids, TensorView weights, 
   comms_.experts->all_gather_v(weights, rows_of_, all_weights, stream);
   backend_.download(all_ids, host_ids_.view.data, stream);
   backend_.download(all_weights, host_weights_.view.data, stream);
+}
+
+// The layer's one wait of the host, for the choices.
+void AllToAllExpertExchange::plan_rows(Stream& stream) {
   comms_.world.wait(stream);
-  const auto num_choices = static_cast<size_t>(all_ids.num_elements());
-  plan_.compute({host_ids_.view.as<int32_t>(), num_choices}, {host_weights_.view.as<float>(), num_choices}, rows_of_);
+  const int64_t total = std::accumulate(rows_of_.begin(), rows_of_.end(), int64_t{0});
+  const auto num_choices = static_cast<size_t>(total * top_k_);
+  plan_.compute({host_ids_.view.as<int32_t>(), num_choices}, {host_weights_.view.as<float>(), num_choices}, rows_of_,
+                kept_.has_value());
 }
 
 TensorView AllToAllExpertExchange::upload_index(const std::vector<int32_t>& index, Stream& stream) {
@@ -108,14 +129,29 @@ TensorView AllToAllExpertExchange::exchange_rows(TensorView rows, Stream& stream
   return received;
 }
 
+std::optional<Route> AllToAllExpertExchange::keep(TensorView rows, TensorView ids, TensorView weights, Stream& stream) {
+  kept_.reset();
+  if (capacity_.kept == 0 || rows.rows() < least_kept_rows_) return kept_;
+  if (dtype_ == DType::kBF16) backend_.round_to_bf16(rows, stream);
+  rows_stream_->wait_for(stream);
+  gather_choices(ids, weights, *rows_stream_);
+  kept_ = Route{rows, ids, weights, kept_experts_.group(ids, stream)};
+  return kept_;
+}
+
 Route AllToAllExpertExchange::dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) {
-  gather_choices(ids, weights, stream);
-  const TensorView received = exchange_rows(rows, stream);
+  Stream& travels_on = kept_ ? *rows_stream_ : stream;
+  if (!kept_) gather_choices(ids, weights, stream);
+  plan_rows(travels_on);
+  const TensorView received = exchange_rows(rows, travels_on);
   const TensorView received_ids = ids_.view.slice_rows(0, received.rows());
   const TensorView received_weights = weights_.view.slice_rows(0, received.rows());
-  backend_.upload(plan_.received_ids().data(), received_ids, stream);
-  backend_.upload(plan_.received_weights().data(), received_weights, stream);
-  return {received, received_ids, received_weights, local_.group(received_ids, stream, plan_.received_ids())};
+  backend_.upload(plan_.received_ids().data(), received_ids, travels_on);
+  backend_.upload(plan_.received_weights().data(), received_weights, travels_on);
+  const Route route{received, received_ids, received_weights,
+                    local_.group(received_ids, travels_on, plan_.received_ids())};
+  if (kept_) stream.wait_for(*rows_stream_);
+  return route;
 }
 
 // What of the received this rank brings home: a sum a row or a product a choice.
@@ -134,14 +170,27 @@ WeightedChoices AllToAllExpertExchange::returned_choices(const Route& route, Str
           pick(route.weights, returned_weights_), dtype_};
 }
 
+// Of each of this rank's rows what was kept of it.
+void AllToAllExpertExchange::sum_kept(TensorView y, Stream& stream) {
+  const TensorView sums = arrived_.view.slice_rows(0, kept_->rows.rows());
+  backend_.weighted_sum(y, {kept_->groups.slots, kept_->ids, kept_->weights, dtype_}, sums, stream);
+  if (dtype_ == DType::kBF16) backend_.round_to_bf16(sums, stream);
+}
+
 void AllToAllExpertExchange::combine(const Route& route, TensorView y, TensorView out, Stream& stream) {
+  const int64_t num_kept = kept_ ? kept_->rows.rows() : 0;
+  if (kept_) {
+    const int64_t num_assignments = kept_->groups.assignment_row.num_elements();
+    sum_kept(y.slice_rows(0, num_assignments), stream);
+    y = y.slice_rows(num_assignments, y.rows() - num_assignments);
+  }
   if (comms_.place->size() > 1) {
     comms_.world.progress().set_phase(Phase::kExpertReduce);
     place_reducer_->all_reduce(y.slice_rows(0, plan_.num_assignments()), stream);
   }
   const TensorView products = returned_.view.slice_rows(0, std::ssize(plan_.returned()));
   backend_.weighted_sum(y, returned_choices(route, stream), products, stream);
-  const TensorView arrived = arrived_.view.slice_rows(0, plan_.num_arrived());
+  const TensorView arrived = arrived_.view.slice_rows(num_kept, plan_.num_arrived());
   comms_.world.progress().set_phase(Phase::kCombine);
   comms_.experts->all_to_all_v(outgoing_.pack(products, stream), plan_.return_rows(), incoming_.landing(arrived),
                                plan_.arrive_rows(), stream);
@@ -151,8 +200,10 @@ void AllToAllExpertExchange::combine(const Route& route, TensorView y, TensorVie
   backend_.upload(plan_.arrival_of_choice().data(), slots, stream);
   const auto first_row = std::accumulate(rows_of_.begin(), rows_of_.begin() + comms_.experts->rank(), int64_t{0});
   const TensorView ids = all_ids_.view.slice_rows(first_row, out.rows());
-  backend_.weighted_sum(arrived, {slots, ids, ones_.view.slice_rows(0, out.rows())}, out, stream);
+  const TensorView sums = arrived_.view.slice_rows(0, num_kept + plan_.num_arrived());
+  backend_.weighted_sum(sums, {slots, ids, ones_.view.slice_rows(0, out.rows())}, out, stream);
   if (dtype_ == DType::kBF16) backend_.round_to_bf16(out, stream);
+  kept_.reset();
 }
 
 }  // namespace octet

@@ -24,6 +24,9 @@ struct ExchangeShape {
   int64_t max_rows = 0;                                // of one dp group
   std::vector<std::vector<int32_t>> experts_of_place;  // [ep]
   DType dtype = DType::kF32;                           // of rows that travel, kF32 or kBF16
+  // Own rows an expert, on average, from which those whose experts are here are computed beside the all-to-all; 0:
+  // never.
+  int64_t least_kept_rows = 0;
 };
 
 class ReplicatedExpertExchange final : public ExpertExchange {

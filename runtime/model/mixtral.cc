@@ -38,8 +38,13 @@ Result<std::unique_ptr<Mixtral>> Mixtral::create(const Checkpoint& checkpoint, c
       RowLayoutChooser chooser,
       RowLayoutChooser::create(options.exchange, topology, config.num_experts, config.experts_per_token,
                                config.hidden_size, dtype_size(options.exchange_dtype)));
-  const ExchangeShape exchange{config.num_experts, config.experts_per_token, config.hidden_size,
-                               options.max_rows,   options.experts_of_place, options.exchange_dtype};
+  const ExchangeShape exchange{config.num_experts,
+                               config.experts_per_token,
+                               config.hidden_size,
+                               options.max_rows,
+                               options.experts_of_place,
+                               options.exchange_dtype,
+                               backend.memory_kind() == MemoryKind::kHost ? 0 : options.least_kept_rows};
   return std::unique_ptr<Mixtral>(
       new Mixtral(checkpoint, topology, backend, comms, std::move(options), exchange, std::move(chooser)));
 }

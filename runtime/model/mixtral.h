@@ -34,6 +34,8 @@ struct MixtralOptions {
   ExchangePolicy exchange = ExchangePolicy::kAuto;
   DType exchange_dtype = DType::kF32;  // of what experts take and give: kF32, or kBF16 for half the bytes
   std::vector<std::vector<int32_t>> experts_of_place;  // [ep]; empty: linear placement
+  // Where the device works while rows travel: ExchangeShape::least_kept_rows.
+  int64_t least_kept_rows = kLeastKeptRows;
   bool graphs = true;  // where the device captures steps: replay decode steps of the replicated layout
   LoadOptions load;
 };

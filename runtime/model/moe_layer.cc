@@ -1,6 +1,17 @@
 #include "runtime/model/moe_layer.h"
 
 namespace octet {
+namespace {
+
+// y = the local experts' answers to a route, one an assignment.
+void compute_experts(const StepContext& step, const MoeWeights& weights, const Route& route, TensorView y) {
+  step.timer.enter(StepPhase::kExperts);
+  const TensorView activated = step.workspace.activated.view.slice_rows(0, y.rows());
+  step.backend.grouped_gemm(route.rows, route.groups, weights.gate_up, activated, step.stream);
+  step.backend.grouped_gemm(activated, route.groups.in_order(), weights.down, y, step.stream);
+}
+
+}  // namespace
 
 void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView ids, TensorView x) {
   Backend& backend = step.backend;
@@ -19,17 +30,20 @@ void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView id
   backend.route_top_k(logits, ids, expert_weights, stream);
 
   step.timer.enter(StepPhase::kDispatch);
+  const TensorView y = scratch.expert_out.view;
+  int64_t num_kept = 0;  // assignments
+  if (const auto kept = step.experts.keep(h, ids, expert_weights, stream)) {
+    num_kept = kept->groups.assignment_row.num_elements();
+    compute_experts(step, weights, *kept, y.slice_rows(0, num_kept));
+    step.timer.enter(StepPhase::kDispatch);
+  }
   const Route route = step.experts.dispatch(h, ids, expert_weights, stream);
-  step.timer.enter(StepPhase::kExperts);
-  const int64_t num_assignments = route.groups.assignment_row.num_elements();
-  const TensorView activated = scratch.activated.view.slice_rows(0, num_assignments);
-  const TensorView y = scratch.expert_out.view.slice_rows(0, num_assignments);
-  backend.grouped_gemm(route.rows, route.groups, weights.gate_up, activated, stream);
-  backend.grouped_gemm(activated, route.groups.in_order(), weights.down, y, stream);
+  const int64_t num_dispatched = route.groups.assignment_row.num_elements();
+  compute_experts(step, weights, route, y.slice_rows(num_kept, num_dispatched));
 
   step.timer.enter(StepPhase::kCombine);
   const TensorView delta = scratch.delta.view.slice_rows(0, x.rows());
-  step.experts.combine(route, y, delta, stream);
+  step.experts.combine(route, y.slice_rows(0, num_kept + num_dispatched), delta, stream);
   backend.add(x, delta, stream);
 }
 

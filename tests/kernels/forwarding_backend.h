@@ -13,6 +13,7 @@ class ForwardingBackend : public Backend {
   explicit ForwardingBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
 
   std::string_view name() const override { return inner_->name(); }
+  MemoryKind memory_kind() const override { return inner_->memory_kind(); }
   std::unique_ptr<Stream> make_stream() override { return inner_->make_stream(); }
   Buffer allocate(size_t bytes) override { return inner_->allocate(bytes); }
   Buffer allocate_host(size_t bytes) override { return inner_->allocate_host(bytes); }

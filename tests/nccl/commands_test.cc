@@ -134,15 +134,11 @@ class GpuService : public GpuJob, public ::testing::WithParamInterface<int> {};
 INSTANTIATE_TEST_SUITE_P(Ranks, GpuService, ::testing::Values(2, 4));
 
 // Four ranks are two attention groups.
-TEST_P(GpuService, AnswersIsMeasuredDrainsAndEndsWell) {
+TEST_P(GpuService, AnswersDrainsAndEndsWell) {
   constexpr int64_t kTokens = 16;
   ServeJob job({.num_ranks = GetParam(), .flags = kOnGpus + std::vector<std::string>{"--tp", "2"}});
   const auto command = std::vector<std::string>{"generate", "In the beginning", "--max-tokens", "5"} + kGreedy;
   EXPECT_EQ(output_of(command + std::vector<std::string>{"--server", job.address()}), output_of(on_gpus(1, command)));
-  const json report = json_of({"bench", "serve", "--server", job.address(), "--concurrency", "2", "--num-requests", "4",
-                               "--prompt-tokens", "6", "--output-tokens", "3", "--json"});
-  EXPECT_EQ(report["results"][0]["answered"], 4);
-
   Streams streams(job.client());
   for (const char* prompt : {"In the beginning", "The LORD is", "And it came"}) {
     streams.begin(greedy_call(prompt, kTokens));

@@ -25,11 +25,15 @@ struct Layout {
   Topology topology;
   ExchangePolicy exchange = ExchangePolicy::kAuto;
   bool graphs = true;
+  bool keeps_rows = false;  // whose experts are here, in steps of any size
 
   std::string text() const {
     const Topology& t = topology;
     return fmt::format("tp {} dp {} ep {} etp {} x{} {}{}", t.tp, t.dp, t.ep, t.etp, t.replicas,
-                       exchange == ExchangePolicy::kAllToAll ? "all-to-all" : "replicated", graphs ? "" : " eager");
+                       exchange == ExchangePolicy::kAllToAll ? "all-to-all" : "replicated",
+                       !graphs      ? " eager"
+                       : keeps_rows ? " own rows stay"
+                                    : "");
   }
 };
 
@@ -75,6 +79,7 @@ class Model {
     options.kv_dtype = DType::kBF16;
     options.exchange = layout.exchange;
     options.graphs = layout.graphs;
+    if (layout.keeps_rows) options.least_kept_rows = 1;
     options.load.dtype = DType::kBF16;
     OCTET_ASSIGN_OR_RETURN(model->mixtral_,
                            Mixtral::create(checkpoint, layout.topology, backend, model->comms_, options));
@@ -115,14 +120,19 @@ inline std::vector<Layout> layouts_of(int world, const ModelConfig& config, bool
       }
     }
   }
+  const auto replicated_offered = [&](const Topology& topology) {
+    return config.experts_per_token <= 2 || topology.ep == 1;
+  };
   std::vector<Layout> layouts;
   for (const Topology& topology : topologies) {
     layouts.push_back({topology, ExchangePolicy::kAllToAll});
-    const bool replicated_offered = config.experts_per_token <= 2 || topology.ep == 1;
-    if (replicated_offered) layouts.push_back({topology, ExchangePolicy::kReplicated});
+    const bool rows_can_stay = config.experts_per_token <= 2 && topology.ep > 1 && topology.etp == 1;
+    if (rows_can_stay) layouts.push_back({topology, ExchangePolicy::kAllToAll, true, true});
+    if (replicated_offered(topology)) layouts.push_back({topology, ExchangePolicy::kReplicated});
   }
-  if (layouts[1].exchange == ExchangePolicy::kReplicated)
-    layouts.push_back({topologies[0], layouts[1].exchange, false});
+  if (replicated_offered(topologies[0])) {
+    layouts.push_back({topologies[0], ExchangePolicy::kReplicated, false});
+  }
   return layouts;
 }
 

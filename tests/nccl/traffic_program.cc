@@ -1,7 +1,7 @@
 // One rank of a job on GPUs that checks what NCCL is asked for, call by call.
 // usage: mpirun -n N nccl_traffic_program CHECKPOINT      SOFTGPU_TRACE names a file that all ranks write
 //
-// Every layout that fits N ranks reads three prompts of different lengths and decodes three times, in both row layouts,
+// Every layout that fits N ranks reads three prompts of different lengths and decodes twice, in both row layouts,
 // with the routing that the model chooses. What the software GPU has executed of NCCL, operation by operation with peer
 // and bytes, replays of graphs included, must be what expected_calls.h computes.
 #include <unistd.h>
@@ -24,7 +24,7 @@
 namespace octet {
 namespace {
 
-constexpr int kDecodeSteps = 3;  // enqueued, captured and replayed, replayed
+constexpr int kDecodeSteps = 2;  // enqueued, then captured and replayed
 
 // What this process's device has executed of NCCL since it was last asked.
 class Trace {

@@ -51,11 +51,12 @@ struct Case {
   int64_t top_k = 2;
   bool replicated = false;
   DType dtype = DType::kF32;
+  bool keeps = false;  // rows whose experts are here are computed on their own
 
   std::string text() const {
-    return fmt::format("tp {} dp {} ep {} etp {} replicas {}, top {}, {} {}, places of {}", topology.tp, topology.dp,
+    return fmt::format("tp {} dp {} ep {} etp {} replicas {}, top {}, {} {}{}, places of {}", topology.tp, topology.dp,
                        topology.ep, topology.etp, topology.replicas, top_k, replicated ? "replicated" : "all-to-all",
-                       dtype_name(dtype), fmt::join(places[0], " "));
+                       dtype_name(dtype), keeps ? ", own rows stay" : "", fmt::join(places[0], " "));
   }
 };
 
@@ -205,23 +206,22 @@ std::vector<float> expected_sums(const Mine& mine, int64_t top_k, DType dtype) {
   return sums;
 }
 
-// What the local experts make of a route. Of the ranks that share a place the first computes, the others add nothing.
-Tensor compute(const Route& route, const std::vector<int32_t>& experts, bool computes) {
-  Tensor y = Tensor::host(DType::kF32, {route.groups.assignment_row.num_elements(), kHidden});
+// y = what the local experts make of a route. Of the ranks that share a place the first computes, the others add
+// nothing.
+void compute(const Route& route, const std::vector<int32_t>& experts, bool computes, TensorView y) {
   const int32_t* offsets = route.groups.offsets.as<int32_t>();
   for (size_t e = 0; computes && e < experts.size(); ++e) {
     for (int64_t a = offsets[e]; a < offsets[e + 1]; ++a) {
       const int64_t row = route.groups.assignment_row.as<int32_t>()[a];
       for (int64_t i = 0; i < kHidden; ++i) {
-        y.view.as<float>()[a * kHidden + i] = answer(experts[e], route.rows.as<float>()[row * kHidden + i]);
+        y.as<float>()[a * kHidden + i] = answer(experts[e], route.rows.as<float>()[row * kHidden + i]);
       }
     }
   }
-  return y;
 }
 
 std::unique_ptr<ExpertExchange> make_exchange(const Case& test, Backend& backend, ModelComms& comms) {
-  const ExchangeShape shape{kExperts, test.top_k, kHidden, kMaxRows, test.places, test.dtype};
+  const ExchangeShape shape{kExperts, test.top_k, kHidden, kMaxRows, test.places, test.dtype, test.keeps ? 1 : 0};
   if (test.replicated) return std::make_unique<ReplicatedExpertExchange>(backend, comms, test.topology, shape);
   return std::make_unique<AllToAllExpertExchange>(backend, comms, test.topology, shape);
 }
@@ -238,15 +238,27 @@ std::vector<float> exchange_rows(const Case& test, const std::vector<Mine>& rank
   const TensorView ids{mine.ids.data(), DType::kI32, {num_rows, test.top_k}};
   const TensorView weights{mine.weights.data(), DType::kF32, {num_rows, test.top_k}};
   exchange.announce(rows, stream);
+  const auto& experts = test.places[static_cast<size_t>(test.topology.ep_index(rank))];
+  const bool computes = test.topology.etp_index(rank) == 0;
+  const Tensor y = Tensor::host(DType::kF32, {exchange.max_assignments(), kHidden});
+  int64_t num_kept = 0;
+  const auto kept = exchange.keep(rows, ids, weights, stream);
+  const bool can_keep = test.keeps && test.top_k <= 2 && test.topology.ep > 1 && test.topology.etp == 1;
+  EXPECT_EQ(kept.has_value(), can_keep && num_rows * test.top_k >= kExperts);
+  if (kept) {
+    num_kept = kept->groups.assignment_row.num_elements();
+    compute(*kept, experts, computes, y.view.slice_rows(0, num_kept));
+  }
   const Route route = exchange.dispatch(rows, ids, weights, stream);
   if (!test.replicated && route.rows.rows() > 0) {  // the host knows who computes how much
     const int32_t* offsets = route.groups.offsets.as<int32_t>();
     EXPECT_TRUE(std::ranges::equal(route.groups.host_offsets, std::span(offsets, route.groups.offsets.rows())));
   }
-  const auto& experts = test.places[static_cast<size_t>(test.topology.ep_index(rank))];
-  const Tensor y = compute(route, experts, test.topology.etp_index(rank) == 0);
+  const int64_t num_dispatched = route.groups.assignment_row.num_elements();
+  compute(route, experts, computes, y.view.slice_rows(num_kept, num_dispatched));
   std::vector<float> home(static_cast<size_t>(num_rows * kHidden), 1e30F);
-  exchange.combine(route, y.view, {home.data(), DType::kF32, {num_rows, kHidden}}, stream);
+  exchange.combine(route, y.view.slice_rows(0, num_kept + num_dispatched),
+                   {home.data(), DType::kF32, {num_rows, kHidden}}, stream);
   return home;
 }
 
@@ -301,6 +313,25 @@ class ExchangeTest : public testing::TestWithParam<int> {
 };
 
 TEST_P(ExchangeTest, AllToAllSendsWhatTheRoutingImpliesAndBringsTheSumsHome) { check_all(false, {1, 2, 3}); }
+
+// Rows that stay change neither what travels nor a bit of the sums.
+TEST_P(ExchangeTest, AllToAllOfTheRestBringsTheSameSumsHome) {
+  for (const int tp : {1, 2, 4}) {
+    for (int ep = 1; ep <= kExperts; ++ep) {
+      for (const int etp : {1, 2}) {
+        const auto topology = make_topology({.world = GetParam(), .tp = tp, .ep = ep, .etp = etp}, {8, kExperts});
+        if (!topology.ok()) continue;
+        for (const int64_t top_k : {1, 2, 3}) {
+          for (const DType dtype : {DType::kF32, DType::kBF16}) {
+            const Places linear = place_experts_linear(kExperts, ep);
+            check({*topology, linear, top_k, false, dtype, true});
+            check({*topology, with_replicas(linear), top_k, false, dtype, true});
+          }
+        }
+      }
+    }
+  }
+}
 
 TEST_P(ExchangeTest, ReplicatedSendsTheClosedFormAndBringsTheSumsHome) { check_all(true, {1, 2}); }
 

@@ -1,8 +1,9 @@
-// What travels beside what: the order of the replicated exchange's work on its streams.
+// What travels beside what: the order of the exchanges' work on their streams.
 #include <gmock/gmock.h>
 
 #include "comm/thread_comm.h"
 #include "kernels/reference/reference_backend.h"
+#include "parallel/expert_exchange_all_to_all.h"
 #include "parallel/expert_exchange_replicated.h"
 #include "parallel/expert_placement.h"
 
@@ -47,6 +48,7 @@ class RecordingComm final : public DeviceComm {
   }
   void all_to_all_v(TensorView send, std::span<const int64_t> send_rows, TensorView receive,
                     std::span<const int64_t> receive_rows, Stream& stream) override {
+    log_.push_back("all-to-all on " + static_cast<RecordingStream&>(stream).name());
     comm_->all_to_all_v(send, send_rows, receive, receive_rows, stream);
   }
 
@@ -76,6 +78,37 @@ TEST(Overlap, RowsTravelBesideTheRouterAndNothingWaitsForTheHost) {
     exchange.combine(route, y.view, rows.view, stream);
     EXPECT_THAT(log, testing::ElementsAre("beside waits for main", "gather on beside", "router",
                                           "main waits for beside", "gather on main", "gather on main"));
+    return ok_status();
+  });
+  EXPECT_TRUE(status.ok()) << status.message();
+}
+
+// The host enqueues the product of the rows that stay before it waits for the choices, on the other stream.
+TEST(Overlap, ChoicesAndRowsTravelBesideTheProductOfRowsThatStay) {
+  const Topology topology{.world = 2, .tp = 1, .dp = 2, .ep = 2, .etp = 1, .replicas = 1};
+  const Status status = ThreadWorld::run(2, [&](CommWorld& world) {
+    Log log;
+    RecordingBackend backend(log);
+    ModelComms comms(world, topology);
+    AllToAllExpertExchange exchange(backend, comms, topology,
+                                    {8, 2, 4, 8, place_experts_linear(8, 2), DType::kF32, /*least_kept_rows=*/1});
+    comms.experts = std::make_unique<RecordingComm>(std::move(comms.experts), log);
+    RecordingStream stream("main", log);
+    const Tensor rows = Tensor::host(DType::kF32, {4, 4}), weights = Tensor::host(DType::kF32, {4, 2});
+    const Tensor ids = Tensor::host(DType::kI32, {4, 2}), y = Tensor::host(DType::kF32, {16, 4});
+    for (int i = 0; i < 8; ++i) ids.view.as<int32_t>()[i] = i;
+    exchange.begin(std::vector<int64_t>{4, 4});
+    log.clear();
+    const auto kept = exchange.keep(rows.view, ids.view, weights.view, stream);
+    EXPECT_TRUE(kept.has_value());
+    log.emplace_back("product of what stays on main");
+    const Route route = exchange.dispatch(rows.view, ids.view, weights.view, stream);
+    log.emplace_back("product of what came on main");
+    exchange.combine(route, y.view, rows.view, stream);
+    EXPECT_THAT(log, testing::ElementsAre("beside waits for main", "gather on beside", "gather on beside",
+                                          "product of what stays on main", "beside is waited for by the host",
+                                          "all-to-all on beside", "main waits for beside",
+                                          "product of what came on main", "all-to-all on main"));
     return ok_status();
   });
   EXPECT_TRUE(status.ok()) << status.message();
