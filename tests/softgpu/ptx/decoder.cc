@@ -169,8 +169,9 @@ class FunctionDecoder::InstructionBuilder : public Builder {
 
   void build() {
     using Select = Execute (*)(Builder&);
-    static constexpr Select kSelectors[] = {select_integer, select_float,   select_compare,    select_convert,
-                                            select_memory,  select_control, select_warp_level, select_tensor};
+    static constexpr Select kSelectors[] = {select_integer,    select_float,  select_compare,
+                                            select_convert,    select_memory, select_control,
+                                            select_warp_level, select_tensor, select_matrix_move};
     for (const Select select : kSelectors) {
       instr.execute = select(*this);
       if (instr.execute || instr.flow != Flow::kNext) {

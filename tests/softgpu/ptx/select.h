@@ -91,6 +91,7 @@ Execute select_memory(Builder& b);
 Execute select_control(Builder& b);
 Execute select_warp_level(Builder& b);
 Execute select_tensor(Builder& b);
+Execute select_matrix_move(Builder& b);
 
 // Reads a special register (PTX ISA 10) of `bytes` bytes.
 Execute select_special(std::string_view name, unsigned bytes);
