@@ -22,7 +22,7 @@ KernelReport::KernelReport(const KernelsBenchOptions& options, const BenchDevice
 }
 
 double KernelReport::time(const std::function<void()>& enqueue) const {
-  return device_.backend.memory_kind() == MemoryKind::kHost ? stopwatch_.time(enqueue) : stream_.time(enqueue);
+  return options_.clock == BenchClock::kCpu ? stopwatch_.time(enqueue) : stream_.time(enqueue);
 }
 
 void KernelReport::measure(const std::string& kernel, const std::string& what, const Work& work,

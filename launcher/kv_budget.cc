@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/kv_cache.h"
 #include "launcher/memory_plan.h"
 #include "launcher/output.h"
 

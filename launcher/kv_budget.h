@@ -4,7 +4,6 @@
 #include <cstdint>
 
 #include "runtime/base/status.h"
-#include "runtime/model/mixtral.h"
 
 namespace octet {
 

@@ -28,6 +28,11 @@ void declare_measuring(CLI::App& app, Options& options) {
       ->type_name("NAME");
 }
 
+Status check_clock(BenchClock clock, const Backend& backend) {
+  if (clock == BenchClock::kWall || backend.memory_kind() == MemoryKind::kHost) return ok_status();
+  return invalid_input("--clock cpu: {} works while the processor waits", backend.name());
+}
+
 void declare_threads(CLI::App& app, int& threads) {
   app.add_option("--threads", threads, "default: as many as the affinity mask allows")
       ->check(CLI::Range(1, 1024))
@@ -96,6 +101,7 @@ class KernelsCommand final : public Command {
                            options_.num_kv_heads);
     }
     OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend(backend_));
+    OCTET_RETURN_IF_ERROR(check_clock(options_.clock, *backend));
     const int threads = backend_.num_threads > 0 ? backend_.num_threads : num_available_cpus();
     OCTET_ASSIGN_OR_RETURN(const LimitSource limits, make_limit_source({device_file_, 1, backend_.isa, threads,
                                                                         options_.clock, CeilingsOptions().memory_bytes},
@@ -206,6 +212,7 @@ class BenchGenerateCommand final : public Command {
     if (model_.max_context == 0) model_.max_context = longest_sequence(options_);
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
     if (!session->leads()) return session->follow();
+    OCTET_RETURN_IF_ERROR(check_clock(options_.clock, session->backend()));
     const int threads = model_.threads > 0 ? model_.threads : num_available_cpus();
     OCTET_ASSIGN_OR_RETURN(const LimitSource limits, make_limit_source({device_file_, session->topology().world,
                                                                         model_.isa, threads, options_.clock},

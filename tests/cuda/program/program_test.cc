@@ -1,6 +1,5 @@
 // octet … --device cuda as a process.
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "tests/launcher/run_octet.h"
@@ -11,11 +10,10 @@ namespace {
 using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 const std::vector<std::string> kSmallKernels = {
-    "bench",      "kernels", "--device", "cuda",  "--hidden",   "64",  "--ffn",       "96", "--heads",  "4",
-    "--kv-heads", "2",       "--tokens", "3,600", "--contexts", "100", "--weight-mb", "1",  "--rounds", "1"};
+    "bench",      "kernels", "--device", "cuda", "--hidden",   "64",  "--ffn",       "96", "--heads",  "4",
+    "--kv-heads", "2",       "--tokens", "3",    "--contexts", "100", "--weight-mb", "1",  "--rounds", "1"};
 
 std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more) {
   arguments.insert(arguments.end(), more.begin(), more.end());
@@ -25,7 +23,9 @@ std::vector<std::string> with(std::vector<std::string> arguments, const std::vec
 Launch on_gpu(const std::string& name) { return {.environment = {{"SOFTGPU_DEVICE_NAME", name}}}; }
 
 TEST(CudaProgram, BenchKernelsPutsEveryKernelBesideTheLimitsOfAGpuItKnows) {
-  const json report = json_of(with(kSmallKernels, {"--json"}), on_gpu("NVIDIA H200"));
+  auto arguments = with(kSmallKernels, {"--json"});
+  *std::ranges::find(arguments, "3") = "3,600";
+  const json report = json_of(arguments, on_gpu("NVIDIA H200"));
   EXPECT_EQ(report["device"], "cuda (NVIDIA H200)");
   std::multiset<std::string> kernels;
   std::set<std::string> lines;
@@ -52,6 +52,7 @@ TEST(CudaProgram, BenchKernelsSaysWhereNoLimitsAreKnown) {
   EXPECT_THAT(lines_of(unknown.out).back(), HasSubstr("-"));
   const json stated = json_of(with(kSmallKernels, {"--json", "--device-file", "a100-80gb"}), on_gpu("Some GPU"));
   for (const json& line : stated["results"]) EXPECT_GT(line["share_of_bound"], 0);
+  expect_refused(with(kSmallKernels, {"--clock", "cpu"}), {"--clock cpu", "cuda"});
 }
 
 TEST(CudaProgram, BenchGenerateComparesWithTheDevicesLimits) {
