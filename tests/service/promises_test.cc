@@ -222,6 +222,7 @@ void expect_slow_clients_to_delay_nobody(int num_readers, int num_others, double
   options.kv_cache_tokens = 64 * 512;
   TestServer server(options);
   const std::vector<int32_t> alone = stream(*server.stub(), drawn_request(1, 20, 300)).tokens();
+  const double undisturbed = seconds_between_tokens(server, num_readers, alone);
   double beside_readers = 0;
   {
     const auto others = open_streams(server, num_others);
@@ -232,8 +233,8 @@ void expect_slow_clients_to_delay_nobody(int num_readers, int num_others, double
   }
   const auto stalled = open_streams(server, num_others);
   const double beside_stalled = seconds_between_tokens(server, num_readers, alone);
-  std::printf("between tokens: %.2f ms beside %d that read, %.2f ms beside as many that do not\n", 1e3 * beside_readers,
-              num_others, 1e3 * beside_stalled);
+  std::printf("between tokens: %.2f ms, %.2f ms beside %d that read, %.2f ms beside as many that do not\n",
+              1e3 * undisturbed, 1e3 * beside_readers, num_others, 1e3 * beside_stalled);
   EXPECT_LT(beside_stalled, most_delay * beside_readers);
   EXPECT_TRUE(server.server().wait_until_drained(std::chrono::minutes(1)));
   for (const auto& stream : stalled) {
