@@ -20,6 +20,7 @@ struct KernelsBenchOptions {
   int64_t top_k = 2;
   int64_t num_heads = 32;
   int64_t num_kv_heads = 8;
+  int64_t vocab = 32000;
   DType weight_dtype = DType::kBF16;
   std::vector<int64_t> token_counts = {1, 2, 4, 8, 16, 32, 128, 512};
   std::vector<int64_t> context_lengths = {512, 8192};
@@ -46,6 +47,7 @@ struct BenchDevice {
 //             cpu may choose by it)
 //   decode    attention of one token each of so many sequences
 //   prefill   attention of the last 512 tokens of a context
+//   sample    the choice of a token from each row of logits
 Status run_kernels_bench(const KernelsBenchOptions& options, const BenchDevice& device);
 
 }  // namespace octet

@@ -141,11 +141,16 @@ Result<std::vector<ServeBench::Tokens>> ServeBench::generate(const std::vector<S
 
 Result<ServeRun> ServeBench::run(const std::vector<ServeRequest>& load, int64_t concurrency) {
   LoadDriver driver(client_, load, concurrency);
+  StepSeconds before, after;
+  OCTET_RETURN_IF_ERROR(client_.get_step_seconds(before).status);
   while (!driver.done()) {
     OCTET_RETURN_IF_ERROR(may_go_on_());
     OCTET_RETURN_IF_ERROR(driver.step());
   }
-  return driver.take();
+  OCTET_RETURN_IF_ERROR(client_.get_step_seconds(after).status);
+  OCTET_ASSIGN_OR_RETURN(ServeRun run, driver.take());
+  run.steps = after.since(before);
+  return run;
 }
 
 }  // namespace octet

@@ -9,6 +9,7 @@
 
 #include "bench/serve_load.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/step_seconds.h"
 #include "runtime/service/client.h"
 
 namespace octet {
@@ -35,7 +36,8 @@ struct ServeRecord {
 struct ServeRun {
   double rate = 0;  // that was drawn; 0: a trace, or a closed loop
   int64_t concurrency = 0;
-  double seconds = 0;  // to the last token
+  double seconds = 0;      // to the last token
+  StepSeconds steps = {};  // where the time of the service's steps went meanwhile
   std::vector<ServeRecord> records;
 };
 

@@ -84,6 +84,16 @@ std::string upper(std::string text) {
   return text;
 }
 
+// Shares of the time of steps, in percent.
+std::string steps_of(const StepSeconds& steps) {
+  if (steps.total() <= 0) return "";
+  const auto percent = [&](double seconds) { return 100 * seconds / steps.total(); };
+  return fmt::format(
+      "  steps took {:.2f} s: model {:.2f} %, schedule {:.2f} %, sample {:.2f} %, deliver {:.2f} %, service {:.2f} %\n",
+      steps.total(), percent(steps.model), percent(steps.schedule), percent(steps.sample), percent(steps.deliver),
+      percent(steps.service));
+}
+
 std::string table_of(const ServeRun& run, const ServeLimits& limits) {
   const Totals totals = totals_of(run, limits);
   std::string text = fmt::format("{}: {} answered, {} refused, {} failed in {:.1f} s\n", name_of(run), totals.answered,
@@ -97,8 +107,9 @@ std::string table_of(const ServeRun& run, const ServeLimits& limits) {
     text += fmt::format("; goodput {:.2f} requests/s ({:.0f} %)", per_second(totals.good),
                         100.0 * static_cast<double>(totals.good) / static_cast<double>(totals.answered));
   }
-  text += fmt::format("\n  {:<24} {:>8} {:<5} {:>10} {:>10} {:>10} {:>10} {:>10}   ms\n", "kind", "requests", "",
-                      "mean", "p50", "p90", "p99", "max");
+  text += "\n" + steps_of(run.steps);
+  text += fmt::format("  {:<24} {:>8} {:<5} {:>10} {:>10} {:>10} {:>10} {:>10}   ms\n", "kind", "requests", "", "mean",
+                      "p50", "p90", "p99", "max");
   for (const auto& [kind, records] : kinds_of(run)) {
     for (const auto& [name, values] : figures_of(records)) {
       text += fmt::format("  {:<24} {:>8} {:<5} {:>10.2f} {:>10.2f} {:>10.2f} {:>10.2f} {:>10.2f}\n", kind,
@@ -141,6 +152,12 @@ nlohmann::ordered_json to_json(const ServeRun& run, const ServeLimits& limits) {
       {"goodput_requests_per_s", per_second(totals.good)},
       {"output_tokens_per_s", per_second(totals.output_tokens)},
       {"tokens_per_s", per_second(totals.output_tokens + totals.prompt_tokens)},
+      {"step_seconds",
+       {{"schedule", run.steps.schedule},
+        {"model", run.steps.model},
+        {"sample", run.steps.sample},
+        {"deliver", run.steps.deliver},
+        {"service", run.steps.service}}},
       {"kinds", nlohmann::ordered_json::array()},
       {"requests", nlohmann::ordered_json::array()},
   };

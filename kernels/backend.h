@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "kernels/kv_cache.h"
+#include "kernels/sampling.h"
 #include "kernels/weight.h"
 #include "runtime/base/device.h"
 #include "runtime/base/host_memory.h"
@@ -145,6 +146,8 @@ class Backend {
   virtual void embed(TensorView ids, TensorView table, TensorView out, Stream& stream) = 0;
   // out[r] = source[row_index[r]]. source, out of one dtype, [*, width]; row_index I32 [rows].
   virtual void gather_rows(TensorView source, TensorView row_index, TensorView out, Stream& stream) = 0;
+  // out[r, first_column + c] = source[r, c]. F32; source [rows, width], out [rows, at least first_column + width].
+  virtual void copy_columns(TensorView source, TensorView out, int64_t first_column, Stream& stream) = 0;
   // x += delta, one rounded addition an element. F32 [rows, width].
   virtual void add(TensorView x, TensorView delta, Stream& stream) = 0;
   // y = x / sqrt(mean(x²) + eps) · weight, mean in a fixed order within the row. x, y F32 [rows, hidden] (y may be x),
@@ -191,6 +194,13 @@ class Backend {
   // out[r] = 0 + Σ weights[r, j] · y[slots[r, j]] over the choices with slots[r, j] >= 0, in ascending expert id, each
   // product rounded before it is added. y F32 [*, hidden], out F32 [rows, hidden].
   virtual void weighted_sum(TensorView y, const WeightedChoices& choices, TensorView out, Stream& stream) = 0;
+
+  // Sampling ----------------------------------------------------------------------------------------------------------
+
+  // Chooses tokens as sample_spec.h says, the same on every backend. logits F32 [rows, vocab], vocab at most
+  // kMaxSampledVocab; the batch, in host memory, is read before the call returns; out I8 [num samples,
+  // SampledRows::stride(num_top)], num_top at least the batch's most_top().
+  virtual void sample(TensorView logits, const SamplingBatch& batch, TensorView out, Stream& stream) = 0;
 };
 
 }  // namespace octet

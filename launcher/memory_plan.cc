@@ -42,7 +42,7 @@ int64_t workspace_bytes(const ModelConfig& c, const Topology& t, const ShardPlan
   const int64_t row = (t.tp > 1 ? 4 : 3) * c.hidden_size + 2 * query + 2 * kv + c.head_dim + c.num_experts +
                       c.num_layers * c.experts_per_token + c.max_positions / kPageTokens;
   const int64_t exchanged = exchange.sent + exchange.received + exchange.returned + exchange.arrived + 2 * gathered;
-  const int64_t logits = c.hidden_size + shard.vocabulary.size() + (t.world > 1 ? t.dp * c.vocab_size : 0);
+  const int64_t logits = c.hidden_size + shard.vocabulary.size() + (t.world > 1 ? 2 * t.dp * c.vocab_size : 0);
   constexpr int64_t kChoiceLists = 20;  // that the exchanges keep
   const int64_t elements = request.max_rows * row + exchanged * c.hidden_size +
                            kChoiceLists * c.experts_per_token * met + assignments * (shard.ffn.size() + c.hidden_size) +

@@ -9,7 +9,9 @@
 namespace octet {
 
 CpuBackend::CpuBackend(const Isa& isa, int num_threads)
-    : kernels_(isa.kernels()), pool_(num_threads), product_(kernels_, pool_), attention_(kernels_, pool_) {}
+    : kernels_(isa.kernels()), pool_(num_threads), product_(kernels_, pool_), attention_(kernels_, pool_) {
+  for (int thread = 0; thread < pool_.num_threads(); ++thread) samplers_.emplace_back(kernels_);
+}
 
 Weight CpuBackend::prepare(const WeightSpec& spec) { return pack_weight(spec, pool_); }
 
@@ -69,6 +71,15 @@ void CpuBackend::gather_rows(TensorView source, TensorView row_index, TensorView
   });
 }
 
+void CpuBackend::copy_columns(TensorView source, TensorView out, int64_t first_column, Stream&) {
+  const int64_t width = source.row_elements();
+  const int64_t out_width = out.row_elements();
+  OCTET_CHECK(first_column + width <= out_width);
+  const float* from = source.as<float>();
+  float* to = out.as<float>() + first_column;
+  for_each_row(source.rows(), width, [&](int64_t r) { copy_bytes(to + r * out_width, from + r * width, width * 4); });
+}
+
 void CpuBackend::add(TensorView x, TensorView delta, Stream&) {
   const int64_t width = x.row_elements();
   float* sums = x.as<float>();
@@ -99,6 +110,19 @@ void CpuBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, std::spa
 void CpuBackend::paged_attention(TensorView qkv, const PagedBatch& batch, const AttentionShape& shape,
                                  const KvCacheView& cache, TensorView out, Stream&) {
   attention_.run({qkv.as<float>(), batch, shape, cache, out.as<float>()});
+}
+
+void CpuBackend::sample(TensorView logits, const SamplingBatch& batch, TensorView out, Stream&) {
+  const int64_t vocab = logits.row_elements();
+  OCTET_CHECK(vocab <= kMaxSampledVocab && out.rows() == batch.size());
+  const SampledRows rows(static_cast<std::byte*>(out.data), SampledRows::num_top(out.row_elements()));
+  pool_.parallel_for(batch.size(), [&](int64_t task, int thread) {
+    const auto sample = static_cast<size_t>(task);
+    const SampleSpec& spec = batch.samples[sample];
+    const float* row = logits.as<float>() + spec.row * vocab;
+    samplers_[static_cast<size_t>(thread)].sample({row, static_cast<size_t>(vocab)}, spec, batch.edits_of(spec),
+                                                  rows[sample], rows.top(sample));
+  });
 }
 
 }  // namespace octet

@@ -9,6 +9,7 @@
 #include "kernels/cpu/grouped_product.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/paged_attention.h"
+#include "kernels/cpu/row_sampler.h"
 #include "runtime/base/thread_pool.h"
 
 namespace octet {
@@ -29,6 +30,7 @@ class CpuBackend final : public Backend {
 
   void embed(TensorView ids, TensorView table, TensorView out, Stream& stream) override;
   void gather_rows(TensorView source, TensorView row_index, TensorView out, Stream& stream) override;
+  void copy_columns(TensorView source, TensorView out, int64_t first_column, Stream& stream) override;
   void add(TensorView x, TensorView delta, Stream& stream) override;
   void rms_norm(TensorView x, TensorView weight, float eps, TensorView y, Stream& stream) override;
 
@@ -46,6 +48,8 @@ class CpuBackend final : public Backend {
   void group_by_expert(TensorView ids, TensorView local_expert, const ExpertGroups& groups, Stream& stream) override;
   void weighted_sum(TensorView y, const WeightedChoices& choices, TensorView out, Stream& stream) override;
 
+  void sample(TensorView logits, const SamplingBatch& batch, TensorView out, Stream& stream) override;
+
  private:
   // Calls function(row) for every row; on several threads where rows of `row_elements` elements are worth it.
   template <typename Function>
@@ -55,7 +59,8 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   GroupedProduct product_;
   PagedAttention attention_;
-  std::vector<int32_t> next_slot_;  // of group_by_expert, one an expert
+  std::vector<int32_t> next_slot_;    // of group_by_expert, one an expert
+  std::vector<RowSampler> samplers_;  // one a thread
 };
 
 template <typename Function>

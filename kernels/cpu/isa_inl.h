@@ -39,6 +39,8 @@ constexpr KernelTable make_table() {
   table.softmax_merge = softmax_merge;
   table.divide = divide;
   table.exponential = exponential;
+  table.largest = largest;
+  table.weigh = weigh;
   table.multiply_add_loop = multiply_add_loop;
   table.read_loop = read_loop;
   return table;

@@ -193,6 +193,28 @@ void exponential(float* values, int64_t count) {
   for_each_vector(count, [&](int64_t i, int64_t n) { store_part(values + i, n, exp_lanes(load_part(values + i, n))); });
 }
 
+float largest(const float* values, int64_t count) {
+  const Float infinity = Vec::set1(__builtin_inff());
+  Float most = Vec::set1(-__builtin_inff());
+  Float bad = Vec::set1(0);  // 1 where an element was not below infinity, as NaN is not
+  for_each_vector(count, [&](int64_t i, int64_t n) {
+    const Float v = Vec::select_range(0, n, load_part(values + i, n), Vec::set1(-__builtin_inff()));
+    most = Vec::max(most, v);
+    bad = Vec::select_less(v, infinity, bad, Vec::set1(1.0F));
+  });
+  return Vec::reduce(bad, max_lanes) > 0 ? __builtin_nanf("") : Vec::reduce(most, max_lanes);
+}
+
+uint64_t weigh(const float* logits, int64_t count, const SoftmaxScale& by, float* weights) {
+  for_each_vector(count, [&](int64_t i, int64_t n) {
+    const Float below = load_part(logits + i, n) - Vec::set1(by.largest);
+    store_part(weights + i, n, exp_lanes(below / Vec::set1(by.temperature)) * Vec::set1(by.one));
+  });
+  int64_t sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += static_cast<int64_t>(weights[i]);
+  return static_cast<uint64_t>(sum);
+}
+
 // Bytes of one element.
 constexpr int64_t element_bytes(Element element) {
   return element == Element::kF32 ? 4 : element == Element::kI8 ? 1 : 2;

@@ -57,6 +57,13 @@ struct SoftmaxState {
   float total = 0;
 };
 
+// How logits become weights.
+struct SoftmaxScale {
+  float largest = 0;
+  float temperature = 1;
+  float one = 1;  // the weight of the largest
+};
+
 // Indexes of the arrays by rows start at 1 (entry 0 is null).
 struct KernelTable {
   int tile_rows = 0;  // most rows of a register tile
@@ -98,6 +105,11 @@ struct KernelTable {
   void (*divide)(const float* values, float divisor, int64_t count, float* out) = nullptr;
   // exp of every element, in place.
   void (*exponential)(float* values, int64_t count) = nullptr;
+  // The largest element, minus infinity of none; NaN where one is NaN or plus infinity.
+  float (*largest)(const float* values, int64_t count) = nullptr;
+  // weights[i] = one · exp((logits[i] - largest) / temperature); returns the sum of their integral parts. REQUIRES:
+  // `one` is a power of two, the sum below 2^63.
+  uint64_t (*weigh)(const float* logits, int64_t count, const SoftmaxScale& by, float* weights) = nullptr;
 
   // Ceilings: multiply-adds on registers alone, returning the operations done; reading `bytes` (a
   // multiple of 64) of memory, returning them.

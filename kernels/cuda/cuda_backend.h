@@ -49,6 +49,7 @@ class CudaBackend final : public Backend {
 
   void embed(TensorView ids, TensorView table, TensorView out, Stream& stream) override;
   void gather_rows(TensorView source, TensorView row_index, TensorView out, Stream& stream) override;
+  void copy_columns(TensorView source, TensorView out, int64_t first_column, Stream& stream) override;
   void add(TensorView x, TensorView delta, Stream& stream) override;
   void rms_norm(TensorView x, TensorView weight, float eps, TensorView y, Stream& stream) override;
 
@@ -65,6 +66,8 @@ class CudaBackend final : public Backend {
   void route_top_k(TensorView logits, TensorView ids, TensorView weights, Stream& stream) override;
   void group_by_expert(TensorView ids, TensorView local_expert, const ExpertGroups& groups, Stream& stream) override;
   void weighted_sum(TensorView y, const WeightedChoices& choices, TensorView out, Stream& stream) override;
+
+  void sample(TensorView logits, const SamplingBatch& batch, TensorView out, Stream& stream) override;
 
  private:
   CudaBackend(int device, std::string name, int num_multiprocessors);

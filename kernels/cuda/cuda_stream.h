@@ -18,7 +18,7 @@ namespace octet {
 class CudaStream final : public Stream {
  public:
   // What scratch memory is for; each purpose has memory of its own.
-  enum class Scratch { kRows, kOutputs, kAddresses, kPartials, kBatch, kNumScratch };
+  enum class Scratch { kRows, kOutputs, kAddresses, kPartials, kBatch, kSampling, kNumScratch };
   // Most bytes of one reserve_pinned.
   static constexpr size_t kPinnedPiece = size_t{2} << 20;
 

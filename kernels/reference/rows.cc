@@ -1,4 +1,5 @@
 // Row-wise operations and transfers of the reference backend.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -49,6 +50,14 @@ void ReferenceBackend::gather_rows(TensorView source, TensorView row_index, Tens
     std::memcpy(static_cast<std::byte*>(out.data) + r * row_bytes,
                 static_cast<const std::byte*>(source.data) + row_index.as<int32_t>()[r] * row_bytes,
                 static_cast<size_t>(row_bytes));
+  }
+}
+
+void ReferenceBackend::copy_columns(TensorView source, TensorView out, int64_t first_column, Stream&) {
+  const int64_t width = source.row_elements();
+  OCTET_CHECK(first_column + width <= out.row_elements());
+  for (int64_t r = 0; r < source.rows(); ++r) {
+    std::copy_n(source.as<float>() + r * width, width, out.as<float>() + r * out.row_elements() + first_column);
   }
 }
 

@@ -95,13 +95,15 @@ void Engine::cancel(RequestId id, FinishReason reason) {
 Result<bool> Engine::step() {
   const Clock::time_point start = Clock::now();
   last_step_ = {};
-  const ScheduledStep& step = schedule();
+  ScheduledStep& step = schedule();
   if (step.empty()) return false;
+  plan_answers(step);
   const Clock::time_point scheduled = Clock::now();
-  last_step_.schedule_seconds = seconds_between(start, scheduled);
+  last_step_.seconds.schedule = seconds_between(start, scheduled);
   const auto result = runner_.run(step.plan);
   const Clock::time_point computed = Clock::now();
-  last_step_.run_seconds = seconds_between(scheduled, computed);
+  last_step_.seconds.sample = result.ok() ? result->sample_seconds : 0;
+  last_step_.seconds.model = seconds_between(scheduled, computed) - last_step_.seconds.sample;
   if (!result.ok()) {
     fail_everything(result.status());
     return result.status();
@@ -111,16 +113,17 @@ Result<bool> Engine::step() {
   totals_.num_rows += last_step_.num_rows;
   last_step_.totals = result->totals;
   deliver_all(step, *result);
-  last_step_.deliver_seconds = seconds_between(computed, Clock::now());
+  last_step_.seconds.deliver = seconds_between(computed, Clock::now());
+  totals_.seconds += last_step_.seconds;
   return !active_.empty();
 }
 
-const ScheduledStep& Engine::schedule() {
+ScheduledStep& Engine::schedule() {
   for (auto& [id, active] : active_) {
     if (active.cancelled()) finish_all(active, active.cancel_reason);
   }
   drop_finished();
-  const ScheduledStep& step = scheduler_.next();
+  ScheduledStep& step = scheduler_.next();
   const Clock::time_point now = Clock::now();
   for (const PlannedRows& rows : step.rows) {
     ActiveRequest& active = active_.at(rows.sequence->id.request);
@@ -131,14 +134,61 @@ const ScheduledStep& Engine::schedule() {
   return step;
 }
 
+void Engine::plan_answers(ScheduledStep& step) {
+  step.plan.wants_logits = false;
+  step.plan.sampling.clear();
+  first_sample_.clear();
+  for (const PlannedLogits& row : step.logits) {
+    first_sample_.push_back(step.plan.sampling.samples.size());
+    plan_row(row, std::ssize(first_sample_) - 1, step.plan);
+  }
+}
+
+void Engine::plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan) {
+  const Sequence& sequence = *row.sequence;
+  const ActiveRequest& active = active_.at(sequence.id.request);
+  if (sequence.wants_prompt_logits(row.position)) {
+    if (active.callbacks.on_prompt_logits) plan.wants_logits = true;
+    if (active.scores_prompt_token(row.position + 1)) {
+      const TokenId token = active.request.prompt[static_cast<size_t>(row.position + 1)];
+      Sampler::score(index, token, *active.request.prompt_logprobs, plan.sampling);
+    }
+  }
+  if (!sequence.wants_next_token || row.position + 1 < sequence.num_tokens()) return;
+  if (!active.forked) {
+    for (size_t i = 1; i < active.samples.size(); ++i) plan_token(active, sequence, i, index, plan.sampling);
+  }
+  plan_token(active, sequence, static_cast<size_t>(sequence.id.sample), index, plan.sampling);
+}
+
+// `sequence` has the tokens of each of the request's samples that have not gone their own way yet.
+void Engine::plan_token(const ActiveRequest& active, const Sequence& sequence, size_t sample, int64_t row,
+                        SamplingBatch& batch) {
+  const GenerationParams& params = active.request.params;
+  const int64_t prompt_size = std::ssize(active.request.prompt);
+  const bool may_end = sequence.num_tokens() - prompt_size >= params.min_tokens;
+  sampler_.choose({.row = row,
+                   .params = params.sampling,
+                   .tokens = sequence.tokens,
+                   .prompt_size = prompt_size,
+                   .sample_index = active.request.first_sample_index + static_cast<int64_t>(sample),
+                   .banned = may_end ? std::span<const TokenId>() : std::span<const TokenId>(active.end_ids),
+                   .num_top = params.logprobs},
+                  batch);
+}
+
 void Engine::deliver_all(const ScheduledStep& step, const StepResult& result) {
   const size_t num_rows = step.logits.size();
-  OCTET_CHECK(std::ssize(step.logits) == (num_rows == 0 ? 0 : result.logits.rows()));
   const auto vocab_size = static_cast<size_t>(bounds_.vocab_size);
   const size_t num_experts = num_rows == 0 ? 0 : result.experts.size() / num_rows;
   for (size_t row = 0; row < num_rows; ++row) {
-    deliver(step.logits[row], {.logits = {result.logits.as<float>() + row * vocab_size, vocab_size},
-                               .experts = result.experts.subspan(row * num_experts, num_experts)});
+    const auto logits = step.plan.wants_logits
+                            ? std::span<const float>(result.logits.as<float>() + row * vocab_size, vocab_size)
+                            : std::span<const float>();
+    RowResult of_row{.logits = logits,
+                     .experts = result.experts.subspan(row * num_experts, num_experts),
+                     .choices = {step.plan.sampling, result.samples, first_sample_[row]}};
+    deliver(step.logits[row], of_row);
   }
   drop_finished();
 }
@@ -166,7 +216,7 @@ EngineStats Engine::stats() const {
   return stats;
 }
 
-void Engine::deliver(const PlannedLogits& planned, const RowResult& row) {
+void Engine::deliver(const PlannedLogits& planned, RowResult& row) {
   Sequence& sequence = *planned.sequence;
   ActiveRequest& active = active_.at(sequence.id.request);
   Sample& sample = active.samples[static_cast<size_t>(sequence.id.sample)];
@@ -179,19 +229,18 @@ void Engine::deliver(const PlannedLogits& planned, const RowResult& row) {
   append_token(active, sample, row);
 }
 
-void Engine::deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position, const RowResult& row) {
+void Engine::deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position, RowResult& row) {
   ++sequence.num_prompt_logits_taken;
   if (active.callbacks.on_prompt_logits) active.callbacks.on_prompt_logits(position, row.logits);
-  const std::vector<TokenId>& prompt = active.request.prompt;
   const int64_t next = position + 1;
-  if (!active.request.prompt_logprobs || !active.callbacks.on_prompt_logprobs || next == std::ssize(prompt)) return;
-  const TokenId token = prompt[static_cast<size_t>(next)];
-  sampler_.logprobs(row.logits, token, *active.request.prompt_logprobs, logprobs_);
+  if (!active.scores_prompt_token(next)) return;
+  const TokenId token = active.request.prompt[static_cast<size_t>(next)];
+  read_logprobs(row.choices.take(), logprobs_);
   const auto experts = active.request.routed_experts ? row.experts : std::span<const int32_t>();
   active.callbacks.on_prompt_logprobs({.position = next, .token_id = token, .logprobs = logprobs_, .experts = experts});
 }
 
-void Engine::fork_samples(ActiveRequest& active, const RowResult& row) {
+void Engine::fork_samples(ActiveRequest& active, RowResult& row) {
   active.forked = true;
   const Sequence& first = active.samples.front().sequence;
   for (size_t i = 1; i < active.samples.size(); ++i) {
@@ -210,15 +259,16 @@ void Engine::count_token(Sample& sample) {
   ++last_step_.num_tokens;
 }
 
-void Engine::append_token(ActiveRequest& active, Sample& sample, const RowResult& row) {
+void Engine::append_token(ActiveRequest& active, Sample& sample, RowResult& row) {
   if (active.cancelled()) return;
   Sequence& sequence = sample.sequence;
-  const Result<TokenId> token = sample_token(active, sequence, row.logits);
+  const Choice choice = row.choices.take();
+  const Result<TokenId> token = chosen_token(choice);
   if (!token.ok()) return finish(active, sample, FinishReason::kError, token.status());
   TokenEvent event{
       .id = sequence.id, .output_index = sequence.num_tokens() - std::ssize(active.request.prompt), .token_id = *token};
   if (active.request.params.logprobs) {
-    sampler_.logprobs(row.logits, *token, *active.request.params.logprobs, logprobs_);
+    read_logprobs(choice, logprobs_);
     event.logprobs = &logprobs_;
   }
   if (active.request.routed_experts) event.experts = row.experts;
@@ -229,18 +279,6 @@ void Engine::append_token(ActiveRequest& active, Sample& sample, const RowResult
   if (active.cancelled()) return;
   if (stops && event.finish != FinishReason::kEos) event.finish = FinishReason::kStop;
   if (event.finish != FinishReason::kNone) finish(active, sample, event.finish);
-}
-
-Result<TokenId> Engine::sample_token(const ActiveRequest& active, const Sequence& sequence,
-                                     std::span<const float> logits) {
-  const int64_t prompt_size = std::ssize(active.request.prompt);
-  const bool may_end = sequence.num_tokens() - prompt_size >= active.request.params.min_tokens;
-  return sampler_.sample({.logits = logits,
-                          .params = active.request.params.sampling,
-                          .tokens = sequence.tokens,
-                          .prompt_size = prompt_size,
-                          .sample_index = active.request.first_sample_index + sequence.id.sample,
-                          .banned = may_end ? std::span<const TokenId>() : std::span<const TokenId>(active.end_ids)});
 }
 
 // Why the output ends with the sequence's last token.

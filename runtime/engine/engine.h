@@ -9,6 +9,7 @@
 #include "runtime/base/status.h"
 #include "runtime/engine/request.h"
 #include "runtime/engine/scheduler.h"
+#include "runtime/engine/step_seconds.h"
 #include "runtime/model/model_runner.h"
 #include "runtime/model/sampler.h"
 
@@ -38,6 +39,7 @@ struct EngineStats {
   int64_t prefix_cache_queries = 0;    // tokens of sequences that started, or started again after a preemption
   int64_t prefix_cache_hits = 0;       // tokens among them that the cache held, so that they were not computed
   int64_t prefix_cache_evictions = 0;  // pages
+  StepSeconds seconds = {};            // of all steps
 };
 
 // What one step did, and where its time went.
@@ -45,9 +47,7 @@ struct StepFacts {
   int64_t num_rows = 0;                 // token rows computed; 0: there was nothing to do
   int64_t num_sequences = 0;            // that they belong to
   int64_t num_tokens = 0;               // delivered
-  double schedule_seconds = 0;          // to plan it
-  double run_seconds = 0;               // the model
-  double deliver_seconds = 0;           // sampling, and the clients' callbacks
+  StepSeconds seconds = {};             // all but `service`
   const ModelTotals* totals = nullptr;  // in the steps that collect them; valid until the next step
 };
 
@@ -100,23 +100,31 @@ class Engine {
 
     // Whether it ends in the next step.
     bool cancelled() const { return cancel_reason != FinishReason::kNone; }
+    // Whether the log-probabilities of the prompt's token at `position` are wanted.
+    bool scores_prompt_token(int64_t position) const {
+      return request.prompt_logprobs && callbacks.on_prompt_logprobs && position < std::ssize(request.prompt);
+    }
   };
-
   // What the model says of one row whose logits were wanted.
   struct RowResult {
-    std::span<const float> logits;     // [vocab]
+    std::span<const float> logits;     // [vocab]; empty where the plan wants none
     std::span<const int32_t> experts;  // [num_layers, top_k]; empty where no sequence of the step wants them
+    Choices choices;                   // to what was asked of the row
   };
 
   ActiveRequest activate(Request request, RequestCallbacks callbacks, RequestId id) const;
-  const ScheduledStep& schedule();
+  ScheduledStep& schedule();
+  // Adds to the plan what is to be done with the logits. Choices are taken in the same order.
+  void plan_answers(ScheduledStep& step);
+  void plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan);
+  void plan_token(const ActiveRequest& active, const Sequence& sequence, size_t sample, int64_t row,
+                  SamplingBatch& batch);
   void deliver_all(const ScheduledStep& step, const StepResult& result);
-  void deliver(const PlannedLogits& planned, const RowResult& row);
-  void deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position, const RowResult& row);
-  void fork_samples(ActiveRequest& active, const RowResult& row);
+  void deliver(const PlannedLogits& planned, RowResult& row);
+  void deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position, RowResult& row);
+  void fork_samples(ActiveRequest& active, RowResult& row);
   void count_token(Sample& sample);
-  void append_token(ActiveRequest& active, Sample& sample, const RowResult& row);
-  Result<TokenId> sample_token(const ActiveRequest& active, const Sequence& sequence, std::span<const float> logits);
+  void append_token(ActiveRequest& active, Sample& sample, RowResult& row);
   static FinishReason finish_reason(const ActiveRequest& active, const Sequence& sequence);
   void finish(ActiveRequest& active, Sample& sample, FinishReason reason, Status status = {});
   void finish_all(ActiveRequest& active, FinishReason reason, const Status& status = {});
@@ -127,7 +135,8 @@ class Engine {
   RequestBounds bounds_;
   Scheduler scheduler_;
   Sampler sampler_;
-  Logprobs logprobs_;  // of the token being delivered
+  std::vector<size_t> first_sample_;  // of each row of the step's logits, in the plan's batch
+  Logprobs logprobs_;                 // of the token being delivered
   std::map<RequestId, ActiveRequest> active_;
   RequestId next_id_ = 1;
   EngineStats totals_;  // those members that only grow

@@ -49,7 +49,7 @@ void Scheduler::remove(Sequence& sequence) {
   if (sequence.running()) leave_group(sequence);
 }
 
-const ScheduledStep& Scheduler::next() {
+ScheduledStep& Scheduler::next() {
   make_room_for_running();
   admit_waiting();
   clear_step();

@@ -76,9 +76,10 @@ class Scheduler {
   // Forgets a sequence in any state and frees its pages.
   void remove(Sequence& sequence);
 
-  // Plans the next step; empty only if there is no sequence. Valid until the next call. The runner has computed the
-  // step, and commit() was called, before the next one is planned. Tokens may be appended to sequences in between.
-  const ScheduledStep& next();
+  // Plans the next step; empty only if there is no sequence. What becomes of the logits is left to the caller. Valid
+  // until the next call. The runner has computed the step, and commit() was called, before the next one is planned.
+  // Tokens may be appended to sequences in between.
+  ScheduledStep& next();
   // The step's tokens are in the pages.
   void commit();
 

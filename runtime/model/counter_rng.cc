@@ -26,13 +26,12 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
   return counter;
 }
 
-double uniform_draw(uint64_t seed, int64_t sample_index, int64_t output_index) {
+uint64_t random_bits(uint64_t seed, int64_t sample_index, int64_t output_index) {
   const auto sample = static_cast<uint64_t>(sample_index);
   const auto output = static_cast<uint64_t>(output_index);
   const std::array<uint32_t, 4> words = philox4x32(
       {low_word(output), high_word(output), low_word(sample), high_word(sample)}, {low_word(seed), high_word(seed)});
-  const uint64_t bits = (static_cast<uint64_t>(words[0]) << 32) | words[1];
-  return static_cast<double>(bits >> 11) * 0x1p-53;
+  return (static_cast<uint64_t>(words[0]) << 32) | words[1];
 }
 
 }  // namespace octet

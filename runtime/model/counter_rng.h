@@ -11,7 +11,7 @@ namespace octet {
 // One block of Philox4x32 with 10 rounds: four uniform 32-bit words of a 128-bit counter and a 64-bit key.
 std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
-// A uniform number in [0, 1), a multiple of 2^-53, for one output of one sample of a request with this seed.
-double uniform_draw(uint64_t seed, int64_t sample_index, int64_t output_index);
+// 64 uniform bits for one output of one sample of a request with this seed.
+uint64_t random_bits(uint64_t seed, int64_t sample_index, int64_t output_index);
 
 }  // namespace octet

@@ -1,6 +1,7 @@
 #include "runtime/model/mixtral.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -89,11 +90,10 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend
       receive_counts_(static_cast<size_t>(topology.world)) {
   if (comms.world.rank() != 0) return;
   const Shape all_logits{topology.dp * options_.max_logit_rows, config_.vocab_size};
-  host_logits_ = backend.allocate_host_tensor(DType::kF32, all_logits);
+  if (backend.memory_kind() != MemoryKind::kHost) host_logits_ = backend.allocate_host_tensor(DType::kF32, all_logits);
   if (topology.world == 1) return;
-  const Shape flat{all_logits.num_elements(), 1};
-  gathered_logits_ = backend.allocate_tensor(DType::kF32, flat);
-  host_gathered_ = backend.allocate_host_tensor(DType::kF32, flat);
+  gathered_logits_ = backend.allocate_tensor(DType::kF32, {all_logits.num_elements(), 1});
+  all_logits_ = backend.allocate_tensor(DType::kF32, all_logits);
 }
 
 Mixtral::Strategy Mixtral::choose_strategy(const StepPlan& plan) {
@@ -161,12 +161,7 @@ TensorView Mixtral::collect_logits(const StepPlan& plan, TensorView shard) {
   const bool is_root = comms_.world.rank() == 0;
   int64_t num_rows = 0;
   for (const GroupPlan& group : plan.groups) num_rows += std::ssize(group.logit_rows);
-  const TensorView result =
-      is_root ? host_logits_.view.slice_rows(0, num_rows) : TensorView{nullptr, DType::kF32, {0, 0}};
-  if (topology_.world == 1) {
-    backend_.download(shard, result.data, *stream_);
-    return result;
-  }
+  if (topology_.world == 1) return shard;
   const auto shard_size = [&](int rank) {
     const Range columns = near_equal_part(config_.vocab_size, topology_.tp, topology_.tp_index(rank));
     return std::ssize(plan.groups[static_cast<size_t>(topology_.dp_index(rank))].logit_rows) * columns.size();
@@ -180,22 +175,55 @@ TensorView Mixtral::collect_logits(const StepPlan& plan, TensorView shard) {
   comms_.world.progress().set_place(kNoLayer, Phase::kLogits);
   comms_.all->all_to_all_v({shard.data, DType::kF32, {shard.num_elements(), 1}}, send_counts_, gathered,
                            receive_counts_, *stream_);
-  if (is_root) backend_.download(gathered, host_gathered_.view.data, *stream_);
+  if (!is_root) return {nullptr, DType::kF32, {0, config_.vocab_size}};
+  const TensorView all = all_logits_.view.slice_rows(0, num_rows);
+  place_columns(plan, gathered_logits_.view.as<float>(), all);
+  return all;
+}
+
+void Mixtral::place_columns(const StepPlan& plan, float* gathered, TensorView out) {
+  int64_t first_row = 0;
+  for (const GroupPlan& group : plan.groups) {
+    const int64_t num_rows = std::ssize(group.logit_rows);
+    const TensorView of_group = out.slice_rows(first_row, num_rows);
+    for (int tp_index = 0; tp_index < topology_.tp; ++tp_index) {
+      const Range columns = near_equal_part(config_.vocab_size, topology_.tp, tp_index);
+      const TensorView part{gathered, DType::kF32, {num_rows, columns.size()}};
+      backend_.copy_columns(part, of_group, columns.begin, *stream_);
+      gathered += part.num_elements();
+    }
+    first_row += num_rows;
+  }
+}
+
+StepResult Mixtral::answer(const StepPlan& plan, TensorView logits) {
+  StepResult result{.logits = {nullptr, DType::kF32, {0, config_.vocab_size}}};
+  if (comms_.world.rank() != 0) return result;
+  const auto begin = std::chrono::steady_clock::now();
+  result.samples = sample(plan.sampling, logits);
+  result.sample_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (!plan.wants_logits) return result;
+  result.logits = logits;
+  if (backend_.memory_kind() == MemoryKind::kHost) return result;
+  result.logits.data = host_logits_.view.data;
+  backend_.download(logits, result.logits.data, *stream_);
   return result;
 }
 
-// From [rank][row][column of its vocabulary] to [row][column].
-void Mixtral::scatter_columns(const StepPlan& plan, const float* gathered, float* out) const {
-  for (const GroupPlan& group : plan.groups) {
-    const int64_t num_rows = std::ssize(group.logit_rows);
-    for (int tp_index = 0; tp_index < topology_.tp; ++tp_index) {
-      const Range columns = near_equal_part(config_.vocab_size, topology_.tp, tp_index);
-      for (int64_t row = 0; row < num_rows; ++row, gathered += columns.size()) {
-        std::copy_n(gathered, columns.size(), out + row * config_.vocab_size + columns.begin);
-      }
+SampledRows Mixtral::sample(const SamplingBatch& batch, TensorView logits) {
+  const int64_t num_top = batch.most_top();
+  const Shape shape{batch.size(), SampledRows::stride(num_top)};
+  if (shape.num_elements() > samples_.view.num_bytes()) {
+    samples_ = backend_.allocate_tensor(DType::kI8, {shape.num_elements()});
+    if (backend_.memory_kind() != MemoryKind::kHost) {
+      host_samples_ = backend_.allocate_host_tensor(DType::kI8, {shape.num_elements()});
     }
-    out += num_rows * config_.vocab_size;
   }
+  const TensorView answers{samples_.view.data, DType::kI8, shape};
+  if (batch.size() > 0) backend_.sample(logits, batch, answers, *stream_);
+  if (backend_.memory_kind() == MemoryKind::kHost) return {static_cast<std::byte*>(answers.data), num_top};
+  backend_.download(answers, host_samples_.view.data, *stream_);
+  return {static_cast<std::byte*>(host_samples_.view.data), num_top};
 }
 
 // From the uploaded rows to this rank's shard of the logits: nothing here looks at the host's memory or waits for the
@@ -292,16 +320,13 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
     enqueue();
   }
   const TensorView logits = collect_logits(plan, logits_.view.slice_rows(0, std::ssize(group.logit_rows)));
+  StepResult result = answer(plan, logits);
   chosen_.download(*stream_);
   comms_.world.wait(*stream_);
   count_experts(group, strategy);
-  if (topology_.world > 1 && comms_.world.rank() == 0) {
-    scatter_columns(plan, host_gathered_.view.as<float>(), logits.as<float>());
-  }
   if (plan.wants_experts) collect_experts(group, strategy);
   if (plan.wants_totals) collect_totals();
   timer_.stop();
-  StepResult result{logits};
   if (comms_.world.rank() != 0) return result;
   if (plan.wants_totals) result.totals = &totals_;
   if (plan.wants_experts) result.experts = logit_experts_;

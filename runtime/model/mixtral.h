@@ -98,10 +98,14 @@ class Mixtral final : public ModelRunner {
   void collect_experts(const GroupPlan& group, const Strategy& strategy);
   // Sums the ranks' totals on rank 0. Collective.
   void collect_totals();
-  // The logits of all groups' rows on rank 0, in host memory.
+  // The logits of all groups' rows on rank 0, on its device; no rows on the others.
   TensorView collect_logits(const StepPlan& plan, TensorView shard);
-  // Takes what collect_logits brought, after the wait.
-  void scatter_columns(const StepPlan& plan, const float* gathered, float* out) const;
+  // From [rank][row][column of its vocabulary] to [row][column].
+  void place_columns(const StepPlan& plan, float* gathered, TensorView out);
+  // Brings what the plan wants of the logits to rank 0's host memory, where it is after the next wait.
+  StepResult answer(const StepPlan& plan, TensorView logits);
+  // Chooses tokens; their answers come to host memory.
+  SampledRows sample(const SamplingBatch& batch, TensorView logits);
 
   ModelConfig config_;
   Topology topology_;
@@ -138,8 +142,10 @@ class Mixtral final : public ModelRunner {
   Tensor selected_;                    // [max_logit_rows, hidden]
   Tensor logits_;                      // [max_logit_rows, vocabulary of this rank]
   Tensor gathered_logits_;             // flat, every rank's logits in rank order; rank 0 of several only
-  Tensor host_gathered_;               // the same in host memory
-  Tensor host_logits_;                 // [dp · max_logit_rows, vocab] in host memory; rank 0 only
+  Tensor all_logits_;                  // [dp · max_logit_rows, vocab]; rank 0 of several only
+  Tensor host_logits_;                 // the logits of all rows, if the device has memory of its own; rank 0 only
+  Tensor samples_;                     // I8, the answers of as many SampleSpecs as there have been; rank 0 only
+  Tensor host_samples_;                // the same in host memory
   std::vector<int32_t> host_index_;    // staging of uploads
   std::vector<int64_t> rows_of_rank_;  // that each rank keeps of the step, [world]
   std::vector<int64_t> send_counts_, receive_counts_;  // [world]

@@ -1,4 +1,4 @@
-// ModelRunner: one rank's model. Runs step plans; knows nothing of requests, sampling or text.
+// ModelRunner: one rank's model. Runs step plans; knows nothing of requests or text.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,13 @@
 
 namespace octet {
 
-// Logits of the rows that a plan asked for, in the order of the plan's groups and their logit_rows.
-// F32 [num_logit_rows, vocab] in host memory. On ranks other than 0: no rows. What else the plan asked for is on rank
-// 0, too. All is valid until the next run.
+// What a plan asked for, on rank 0; valid until the next run. Logits are of the rows that the plan names, in the order
+// of the plan's groups and their logit_rows, which SampleSpec::row refers to, too.
 struct StepResult {
-  TensorView logits;
-  const ModelTotals* totals = nullptr;
+  TensorView logits;          // F32 [num_logit_rows, vocab] in host memory, where the plan wants them; else no rows
+  SampledRows samples = {};   // the answers to the plan's SamplingBatch
+  double sample_seconds = 0;  // time of choosing, where the device does it while the host waits
+  const ModelTotals* totals = nullptr;    // where the plan asked for them
   std::span<const int32_t> experts = {};  // [num_logit_rows, num_layers, top_k]: the choices of the same rows
 };
 

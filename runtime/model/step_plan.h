@@ -24,6 +24,10 @@ struct StepPlan {
   std::vector<GroupPlan> groups;  // one for each dp index; possibly without rows
   bool wants_totals = false;      // whether rank 0 asks all ranks for their ModelTotals behind the step
   bool wants_experts = false;     // whether it asks for the experts that the rows of the logits chose
+
+  // What becomes of the logits on rank 0; the other ranks are not told.
+  bool wants_logits = true;     // they come to host memory
+  SamplingBatch sampling = {};  // tokens to choose from them
 };
 
 }  // namespace octet

@@ -173,6 +173,13 @@ RpcStatus ServiceClient::get_model_info(const std::string& model, ServedModelInf
   return status;
 }
 
+RpcStatus ServiceClient::get_step_seconds(StepSeconds& seconds) {
+  v1::ServerInfo message;
+  const RpcStatus status = impl_->call(&v1::Generation::Stub::GetServerInfo, v1::GetServerInfoRequest(), message);
+  if (status.ok()) seconds = from_message(message.step_seconds());
+  return status;
+}
+
 RpcStatus ServiceClient::tokenize(const PromptSource& source, std::vector<TokenId>& ids) {
   v1::TokenizeResponse message;
   const RpcStatus status = impl_->call(&v1::Generation::Stub::Tokenize, to_tokenize_message(source), message);

@@ -14,6 +14,7 @@
 #include "runtime/engine/generation_params.h"
 #include "runtime/engine/prompt_source.h"
 #include "runtime/engine/request.h"
+#include "runtime/engine/step_seconds.h"
 #include "runtime/model/checkpoint.h"
 
 namespace octet {
@@ -111,6 +112,8 @@ class ServiceClient {
   // Errors of these are one line, and kInvalidInput where the server says that the request is wrong.
   // model: the name that it must have; empty: any.
   RpcStatus get_model_info(const std::string& model, ServedModelInfo& info);
+  // Where the time of the service's steps went since its start.
+  RpcStatus get_step_seconds(StepSeconds& seconds);
   RpcStatus tokenize(const PromptSource& source, std::vector<TokenId>& ids);
   RpcStatus abort(const std::string& request_id);
 

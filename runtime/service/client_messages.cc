@@ -155,6 +155,10 @@ ReceivedChunk from_message(const v1::GenerateChunk& message) {
   return chunk;
 }
 
+StepSeconds from_message(const v1::StepSeconds& message) {
+  return {message.schedule(), message.model(), message.sample(), message.deliver(), message.service()};
+}
+
 ServedModelInfo from_message(const v1::ModelInfo& message) {
   const v1::SamplingParams& defaults = message.sampling_defaults();
   return {.name = message.name(),

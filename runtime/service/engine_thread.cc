@@ -34,7 +34,9 @@ void EngineThread::run(const std::stop_token& stop) {
     std::erase_if(calls_, [](const auto& entry) { return entry.second->answer().done(); });
     publish();
     if (!stepped.ok()) return observer_.on_failure(stepped.status());
-    observer_.on_step(engine_.last_step(), engine_.stats());
+    observer_.on_step(engine_.last_step(), current_stats());
+    const std::chrono::duration<double> round = GenerationCall::Clock::now() - round_begin_;
+    service_seconds_ += round.count() - engine_.last_step().seconds.total();
   }
 }
 
@@ -45,6 +47,7 @@ bool EngineThread::take_submitted(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
     if (calls_.empty()) work_.wait(lock, stop, [this] { return !submitted_.empty(); });
     if (stop.stop_requested()) return false;
+    round_begin_ = GenerationCall::Clock::now();
     taken.swap(submitted_);
   }
   for (const auto& call : taken) start(call);
@@ -97,9 +100,15 @@ void EngineThread::cancel_ended() {
   }
 }
 
+EngineStats EngineThread::current_stats() const {
+  EngineStats stats = engine_.stats();
+  stats.seconds.service = service_seconds_;
+  return stats;
+}
+
 void EngineThread::publish() {
   const std::lock_guard lock(mutex_);
-  stats_ = engine_.stats();
+  stats_ = current_stats();
 }
 
 }  // namespace octet

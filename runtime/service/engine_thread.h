@@ -47,11 +47,15 @@ class EngineThread {
   void start(const std::shared_ptr<GenerationCall>& call);
   void on_finish(GenerationCall& call, const FinishEvent& event);
   void cancel_ended();
+  // The engine's, and the time that this thread takes between its steps.
+  EngineStats current_stats() const;
   void publish();
 
   Engine engine_;
   EngineObserver& observer_;
-  Calls calls_;  // in the engine
+  Calls calls_;                                    // in the engine
+  GenerationCall::Clock::time_point round_begin_;  // of a step and what goes with it, once there is work
+  double service_seconds_ = 0;                     // of all rounds, apart from the engine's steps
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable_any work_;

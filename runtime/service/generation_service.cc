@@ -277,7 +277,9 @@ grpc::ServerUnaryReactor* GenerationService::GetServerInfo(grpc::CallbackServerC
     fill_layout(facts_.model.topology, *response->mutable_layout());
     fill_limits(facts_.model, facts_.limits, *response->mutable_limits());
     const EngineThread* engine = engine_.load();
-    fill_load(engine == nullptr ? EngineStats() : engine->stats(), *response->mutable_load());
+    const EngineStats stats = engine == nullptr ? EngineStats() : engine->stats();
+    fill_load(stats, *response->mutable_load());
+    fill_step_seconds(stats.seconds, *response->mutable_step_seconds());
     response->set_uptime_seconds(seconds_between(started_, std::chrono::steady_clock::now()));
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();

@@ -47,6 +47,14 @@ void fill_limits(const ServedModel& model, const ServiceLimits& limits, v1::Limi
   info.set_kv_cache_tokens(model.kv_cache_tokens);
 }
 
+void fill_step_seconds(const StepSeconds& seconds, v1::StepSeconds& info) {
+  info.set_schedule(seconds.schedule);
+  info.set_model(seconds.model);
+  info.set_sample(seconds.sample);
+  info.set_deliver(seconds.deliver);
+  info.set_service(seconds.service);
+}
+
 void fill_load(const EngineStats& stats, v1::Load& load) {
   load.set_num_requests_running(narrow(stats.num_running));
   load.set_num_requests_waiting(narrow(stats.num_waiting));

@@ -37,6 +37,10 @@ ServiceMetrics::ServiceMetrics()
       preemptions_(counter("num_preemptions_total", "Sequences that lost their pages and were computed again.")),
       prefix_cache_queries_(counter("prefix_cache_queries", "Prompt tokens looked for in the prefix cache.")),
       prefix_cache_hits_(counter("prefix_cache_hits", "Prompt tokens found there.")),
+      step_seconds_(prometheus::BuildCounter()
+                        .Name("octet_step_seconds_total")
+                        .Help("Time of steps, by what it is for.")
+                        .Register(*registry_)),
       successes_(prometheus::BuildCounter()
                      .Name("octet_request_success_total")
                      .Help("Samples that finished, by reason.")
@@ -80,6 +84,15 @@ void ServiceMetrics::on_step(const StepFacts& facts, const EngineStats& stats) {
   count(preemptions_, &EngineStats::num_preemptions);
   count(prefix_cache_queries_, &EngineStats::prefix_cache_queries);
   count(prefix_cache_hits_, &EngineStats::prefix_cache_hits);
+  const auto count_seconds = [&](const char* part, double StepSeconds::*total) {
+    const double seconds = stats.seconds.*total - seen_.seconds.*total;
+    step_seconds_.Add({{"part", part}}).Increment(std::max(seconds, 0.0));
+  };
+  count_seconds("schedule", &StepSeconds::schedule);
+  count_seconds("model", &StepSeconds::model);
+  count_seconds("sample", &StepSeconds::sample);
+  count_seconds("deliver", &StepSeconds::deliver);
+  count_seconds("service", &StepSeconds::service);
   seen_ = stats;
   if (facts.num_rows > 0) iteration_tokens_.Observe(static_cast<double>(facts.num_rows));
 }

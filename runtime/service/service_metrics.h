@@ -44,6 +44,7 @@ class ServiceMetrics {
   prometheus::Counter& preemptions_;
   prometheus::Counter& prefix_cache_queries_;
   prometheus::Counter& prefix_cache_hits_;
+  prometheus::Family<prometheus::Counter>& step_seconds_;
   prometheus::Family<prometheus::Counter>& successes_;
   prometheus::Family<prometheus::Counter>& failures_;
   prometheus::Histogram& time_to_first_token_;

@@ -105,6 +105,7 @@ TEST(Percentile, InterpolatesBetweenTheNearestRanks) {
 // Two answers and a refusal with known times.
 TEST(ServeReport, FiguresAreTheirDefinitions) {
   ServeRun run{.rate = 2, .concurrency = 0, .seconds = 10, .records = {}};
+  run.steps = {.schedule = 0.5, .model = 7.75, .sample = 1, .deliver = 0.25, .service = 0.5};
   run.records.push_back({"", 8, 0, 5, 1.0, 1.5, 2.5, {0.1, 0.2, 0.3, 0.4}, {}});
   run.records.push_back({"", 8, 4, 1, 2.0, 5.0, 5.0, {}, {}});
   run.records.push_back({"", 8, 0, 0, 3.0, 0, 0, {}, {RpcCode::kResourceExhausted, failed("full")}});
@@ -117,6 +118,9 @@ TEST(ServeReport, FiguresAreTheirDefinitions) {
   EXPECT_DOUBLE_EQ(json["goodput_requests_per_s"], 0.1);
   EXPECT_DOUBLE_EQ(json["output_tokens_per_s"], 0.6);
   EXPECT_DOUBLE_EQ(json["tokens_per_s"], 2.2);
+  EXPECT_DOUBLE_EQ(json["step_seconds"]["sample"], 1);
+  EXPECT_THAT(serve_table({run}, {}), testing::HasSubstr("steps took 10.00 s: model 77.50 %, schedule 5.00 %, sample "
+                                                         "10.00 %, deliver 2.50 %, service 5.00 %"));
   const auto& all = json["kinds"][0];
   EXPECT_NEAR(all["ttft_ms"]["p50"], 1750, 1e-9);
   EXPECT_NEAR(all["tpot_ms"]["mean"], 250, 1e-9);

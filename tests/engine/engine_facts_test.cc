@@ -20,16 +20,21 @@ TEST(EngineFacts, PromptLogprobsAreThoseOfThePromptsLogits) {
       request.prompt_logprobs = 4;
       Recorder recorder;
       RequestCallbacks callbacks = recorder.callbacks();
-      Sampler sampler(40);
       int64_t num_seen = 0;
       callbacks.on_prompt_logprobs = [&](const PromptTokenEvent& event) {
         EXPECT_EQ(event.position, ++num_seen);
         EXPECT_EQ(event.token_id, request.prompt[static_cast<size_t>(event.position)]);
-        Logprobs wanted;
-        sampler.logprobs(expected.prompt_logits.at(event.position - 1), event.token_id, 4, wanted);
-        EXPECT_EQ(event.logprobs.chosen, wanted.chosen);
+        std::vector<float> logits = expected.prompt_logits.at(event.position - 1);
+        double total = 0;
+        for (const float logit : logits) total += std::exp(double{logit});
+        EXPECT_NEAR(event.logprobs.chosen, logits[static_cast<size_t>(event.token_id)] - std::log(total), 1e-5);
         ASSERT_EQ(event.logprobs.top.size(), 4U);
-        for (size_t i = 0; i < 4; ++i) EXPECT_EQ(event.logprobs.top[i].token_id, wanted.top[i].token_id);
+        for (const TokenLogprob& top : event.logprobs.top) {
+          const auto largest = std::max_element(logits.begin(), logits.end());
+          EXPECT_EQ(top.token_id, largest - logits.begin());
+          EXPECT_NEAR(top.logprob, *largest - std::log(total), 1e-5);
+          *largest = -1e9F;
+        }
       };
       FakeRunner runner({.max_logit_rows = 7});
       Engine engine(runner);
@@ -96,11 +101,13 @@ TEST(EngineFacts, CountsWhatItDid) {
     EXPECT_EQ(engine.last_step().num_rows, rows);
     EXPECT_EQ(engine.last_step().num_sequences, sequences);
     EXPECT_EQ(engine.last_step().num_tokens, tokens);
-    EXPECT_GT(engine.last_step().run_seconds, 0);
+    EXPECT_GT(engine.last_step().seconds.model, 0);
     num_rows += rows;
   }
   for (bool more = true; more; num_rows += engine.last_step().num_rows) more = *engine.step();
   EXPECT_EQ(engine.stats().num_rows, num_rows);
+  EXPECT_GT(engine.stats().seconds.model, engine.last_step().seconds.model);
+  EXPECT_GT(engine.stats().seconds.total(), engine.stats().seconds.model);
   EXPECT_EQ(engine.stats().num_prompt_tokens, 70);
   EXPECT_EQ(engine.stats().num_output_tokens, 30);
   ASSERT_FALSE(*engine.step());

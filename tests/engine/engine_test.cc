@@ -224,27 +224,9 @@ TEST(Engine, AFailedRunnerEndsEveryRequest) {
   EXPECT_EQ(engine.stats().num_pages_used, 0);
 }
 
-// A runner whose logits turn to NaN for one request's rows alone.
-class BrokenRowRunner final : public ModelRunner {
- public:
-  int64_t max_rows() const override { return inner_.max_rows(); }
-  int64_t max_logit_rows() const override { return inner_.max_logit_rows(); }
-  int64_t num_pages() const override { return inner_.num_pages(); }
-  int64_t num_groups() const override { return inner_.num_groups(); }
-  int64_t vocab_size() const override { return inner_.vocab_size(); }
-  int64_t max_context() const override { return inner_.max_context(); }
-  Result<StepResult> run(const StepPlan& plan) override {
-    auto result = inner_.run(plan);
-    if (plan.step >= 10) result->logits.as<float>()[3] = std::nanf("");  // the first row is the oldest request's
-    return result;
-  }
-
- private:
-  FakeRunner inner_{FakeRunnerOptions{}};
-};
-
 TEST(Engine, LogitsThatAreNotFiniteEndOneRequestOnly) {
-  BrokenRowRunner runner;
+  FakeRunner runner({});
+  runner.nan_from_step = 10;
   Engine engine(runner);
   Recorder broken;
   Recorder neighbour;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/reference/reference_backend.h"
 #include "runtime/engine/page_allocator.h"
 #include "runtime/model/model_runner.h"
 
@@ -51,13 +53,12 @@ class FakeRunner final : public ModelRunner {
       check(plan.groups[group]);
       compute(plan.groups[group], pages_[group]);
     }
-    const int64_t num_rows = std::ssize(logits_) / options_.vocab_size;
-    StepResult result{{.data = logits_.data(), .dtype = DType::kF32, .shape = {num_rows, options_.vocab_size}}};
-    if (plan.wants_experts) result.experts = experts_;
-    return result;
+    if (nan_from_step && plan.step >= *nan_from_step) logits_[3] = std::nanf("");
+    return answer(plan);
   }
 
   std::optional<uint64_t> fail_from_step;
+  std::optional<uint64_t> nan_from_step;  // in the first row of logits, the oldest request's
 
  private:
   static uint64_t mix(uint64_t a, uint64_t b) {
@@ -65,6 +66,17 @@ class FakeRunner final : public ModelRunner {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;
     return x ^ (x >> 31);
+  }
+
+  StepResult answer(const StepPlan& plan) {
+    const int64_t vocab_size = options_.vocab_size;
+    const TensorView logits{logits_.data(), DType::kF32, {std::ssize(logits_) / vocab_size, vocab_size}};
+    const int64_t num_top = plan.sampling.most_top();
+    samples_ = Tensor::host(DType::kI8, {plan.sampling.size(), SampledRows::stride(num_top)});
+    ReferenceBackend().sample(logits, plan.sampling, samples_.view, stream_);
+    return {.logits = plan.wants_logits ? logits : TensorView{nullptr, DType::kF32, {0, vocab_size}},
+            .samples = {static_cast<std::byte*>(samples_.view.data), num_top},
+            .experts = plan.wants_experts ? std::span<const int32_t>(experts_) : std::span<const int32_t>()};
   }
 
   void check(const GroupPlan& plan) const {
@@ -127,6 +139,8 @@ class FakeRunner final : public ModelRunner {
   std::vector<std::vector<uint64_t>> pages_;  // of each group: [num_pages * kPageTokens]
   std::vector<float> logits_;
   std::vector<int32_t> experts_;  // of the rows of the logits: [rows, 3 layers, top 2]
+  Tensor samples_;
+  HostStream stream_;
   uint64_t num_steps_ = 0;
 };
 

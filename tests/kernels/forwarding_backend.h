@@ -29,6 +29,9 @@ class ForwardingBackend : public Backend {
   void gather_rows(TensorView source, TensorView row_index, TensorView out, Stream& stream) override {
     inner_->gather_rows(source, row_index, out, stream);
   }
+  void copy_columns(TensorView source, TensorView out, int64_t first_column, Stream& stream) override {
+    inner_->copy_columns(source, out, first_column, stream);
+  }
   void add(TensorView x, TensorView delta, Stream& stream) override { inner_->add(x, delta, stream); }
   void rms_norm(TensorView x, TensorView weight, float eps, TensorView y, Stream& stream) override {
     inner_->rms_norm(x, weight, eps, y, stream);
@@ -59,6 +62,9 @@ class ForwardingBackend : public Backend {
   }
   void weighted_sum(TensorView y, const WeightedChoices& choices, TensorView out, Stream& stream) override {
     inner_->weighted_sum(y, choices, out, stream);
+  }
+  void sample(TensorView logits, const SamplingBatch& batch, TensorView out, Stream& stream) override {
+    inner_->sample(logits, batch, out, stream);
   }
 
  protected:

@@ -268,6 +268,17 @@ TEST_F(Generate, TheServerTellsWhatItIs) {
   EXPECT_EQ(info.limits().kv_cache_tokens(), 4096);
 }
 
+TEST_F(Generate, TheServerTellsWhereTheTimeOfStepsGoes) {
+  const v1::StepSeconds before = server_->info().step_seconds();
+  ASSERT_TRUE(stream(*server_->stub(), text_request("In the beginning", 20)).status.ok());
+  const v1::StepSeconds after = server_->info().step_seconds();
+  EXPECT_GT(after.model(), before.model());
+  EXPECT_GT(after.sample(), before.sample());
+  EXPECT_GT(after.deliver(), before.deliver());
+  EXPECT_GT(after.schedule(), before.schedule());
+  EXPECT_GT(after.service(), before.service());
+}
+
 // A failed model fails everything at once, and the server says so.
 TEST(GenerateFailure, EveryCallHearsThatTheModelFailed) {
   TestServer server;

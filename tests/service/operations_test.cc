@@ -89,6 +89,9 @@ TEST(Metrics, CountWhatWasServed) {
   }
   EXPECT_EQ(growth("octet_request_prompt_tokens_sum"), 300);
   EXPECT_GT(growth("octet_iteration_tokens_total_count"), 0);
+  for (const char* part : {"schedule", "model", "sample", "deliver", "service"}) {
+    EXPECT_GT(growth(fmt::format("octet_step_seconds_total{{part=\"{}\"}}", part)), 0) << part;
+  }
   EXPECT_GT(value_of(after, "octet_prefix_cache_hits"), 0);
   EXPECT_GT(value_of(after, "octet_prefix_cache_queries"), value_of(after, "octet_prefix_cache_hits"));
   EXPECT_EQ(value_of(after, "octet_num_preemptions_total"), 0);
