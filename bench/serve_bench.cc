@@ -108,6 +108,14 @@ Status ServeBench::check(int64_t vocab_size, int64_t max_context, uint64_t seed)
                                    .seed = ~seed},
                                   0, vocab_size);
   OCTET_ASSIGN_OR_RETURN(const auto together, generate(requests));
+  for (const Tokens& tokens : together) {
+    if (std::ssize(tokens) != kOutputTokens) {
+      return failed("a request for {} tokens got {}", kOutputTokens, tokens.size());
+    }
+  }
+  ServingInfo serving;
+  OCTET_RETURN_IF_ERROR(client_.get_serving_info(serving).status);
+  if (serving.device != "cpu") return ok_status();  // there other batches may take other kernels
   for (size_t i = 0; i < kChecked; ++i) {
     OCTET_ASSIGN_OR_RETURN(const auto alone, generate({requests[i]}));
     if (alone[0] != together[i]) return failed("request {} has other tokens alone than among {}", i, kTogether);
@@ -141,15 +149,15 @@ Result<std::vector<ServeBench::Tokens>> ServeBench::generate(const std::vector<S
 
 Result<ServeRun> ServeBench::run(const std::vector<ServeRequest>& load, int64_t concurrency) {
   LoadDriver driver(client_, load, concurrency);
-  StepSeconds before, after;
-  OCTET_RETURN_IF_ERROR(client_.get_step_seconds(before).status);
+  ServingInfo before, after;
+  OCTET_RETURN_IF_ERROR(client_.get_serving_info(before).status);
   while (!driver.done()) {
     OCTET_RETURN_IF_ERROR(may_go_on_());
     OCTET_RETURN_IF_ERROR(driver.step());
   }
-  OCTET_RETURN_IF_ERROR(client_.get_step_seconds(after).status);
+  OCTET_RETURN_IF_ERROR(client_.get_serving_info(after).status);
   OCTET_ASSIGN_OR_RETURN(ServeRun run, driver.take());
-  run.steps = after.since(before);
+  run.steps = after.step_seconds.since(before.step_seconds);
   return run;
 }
 

@@ -47,8 +47,8 @@ class ServeBench {
   ServeBench(ServiceClient& client, std::function<Status()> may_go_on)
       : client_(client), may_go_on_(std::move(may_go_on)) {}
 
-  // Warms the service up with some requests, and compares the tokens of each alone with those among the others. kFailed
-  // if they differ.
+  // Warms the service up with some requests, and compares the tokens of each alone with those among the others; of a
+  // service on a GPU, which does not promise them, only how many come. kFailed if they differ.
   Status check(int64_t vocab_size, int64_t max_context, uint64_t seed);
   // All requests of a load, at their arrivals, or `concurrency` at a time. kFailed if an answer has fewer tokens than
   // were asked for; calls that end with an error are in their records.

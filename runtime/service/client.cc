@@ -173,10 +173,10 @@ RpcStatus ServiceClient::get_model_info(const std::string& model, ServedModelInf
   return status;
 }
 
-RpcStatus ServiceClient::get_step_seconds(StepSeconds& seconds) {
+RpcStatus ServiceClient::get_serving_info(ServingInfo& info) {
   v1::ServerInfo message;
   const RpcStatus status = impl_->call(&v1::Generation::Stub::GetServerInfo, v1::GetServerInfoRequest(), message);
-  if (status.ok()) seconds = from_message(message.step_seconds());
+  if (status.ok()) info = from_message(message);
   return status;
 }
 

@@ -65,6 +65,12 @@ struct ServedModelInfo {
   GenerationDefaults defaults;
 };
 
+// What serves it.
+struct ServingInfo {
+  std::string device;        // as a backend's name: "cpu", "cuda"
+  StepSeconds step_seconds;  // where the time of the service's steps went since its start
+};
+
 // An output that was cut off: the service goes on after these tokens.
 struct ResumePoint {
   std::vector<TokenId> token_ids;
@@ -112,8 +118,7 @@ class ServiceClient {
   // Errors of these are one line, and kInvalidInput where the server says that the request is wrong.
   // model: the name that it must have; empty: any.
   RpcStatus get_model_info(const std::string& model, ServedModelInfo& info);
-  // Where the time of the service's steps went since its start.
-  RpcStatus get_step_seconds(StepSeconds& seconds);
+  RpcStatus get_serving_info(ServingInfo& info);
   RpcStatus tokenize(const PromptSource& source, std::vector<TokenId>& ids);
   RpcStatus abort(const std::string& request_id);
 

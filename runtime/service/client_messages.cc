@@ -155,8 +155,10 @@ ReceivedChunk from_message(const v1::GenerateChunk& message) {
   return chunk;
 }
 
-StepSeconds from_message(const v1::StepSeconds& message) {
-  return {message.schedule(), message.model(), message.sample(), message.deliver(), message.service()};
+ServingInfo from_message(const v1::ServerInfo& message) {
+  const v1::StepSeconds& seconds = message.step_seconds();
+  return {message.device(),
+          {seconds.schedule(), seconds.model(), seconds.sample(), seconds.deliver(), seconds.service()}};
 }
 
 ServedModelInfo from_message(const v1::ModelInfo& message) {

@@ -15,7 +15,7 @@ Result<v1::GenerateRequest> to_message(const GenerateCall& call);
 v1::TokenizeRequest to_tokenize_message(const PromptSource& source);
 ReceivedChunk from_message(const v1::GenerateChunk& message);
 ServedModelInfo from_message(const v1::ModelInfo& message);
-StepSeconds from_message(const v1::StepSeconds& message);
+ServingInfo from_message(const v1::ServerInfo& message);
 
 // A call's end as one line that begins with the server's address.
 RpcStatus from_grpc(const grpc::Status& status, const std::string& server);

@@ -155,6 +155,14 @@ TEST_P(GpuService, AnswersDrainsAndEndsWell) {
   EXPECT_THAT(lines_about_lost_ranks(outcome), IsEmpty()) << outcome.err;
 }
 
+TEST_F(GpuJob, BenchServeMeasuresAService) {
+  ServeJob job({.num_ranks = 2, .flags = kOnGpus});
+  const json report = json_of({"bench", "serve", "--server", job.address(), "--num-requests", "2", "--prompt-tokens",
+                               "5", "--output-tokens", "3", "--concurrency", "2", "--json"});
+  ASSERT_THAT(report["results"], SizeIs(1));
+  EXPECT_THAT(report["results"][0]["requests"], SizeIs(2));
+}
+
 TEST_F(GpuJob, AServiceWhoseRankDiesTellsItsClientsAndNamesIt) {
   ServeJob job({.num_ranks = 2, .flags = kOnGpus});
   Streams streams(job.client());
