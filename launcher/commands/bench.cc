@@ -90,6 +90,7 @@ class KernelsCommand final : public Command {
     extent("--ffn", options_.ffn, "ffn size of an expert");
     extent("--heads", options_.num_heads, "query heads, of 128 elements");
     extent("--kv-heads", options_.num_kv_heads, "KV heads");
+    extent("--vocab", options_.vocab, "tokens to choose from");
     extents("--tokens", options_.token_counts, "tokens of a product");
     extents("--contexts", options_.context_lengths, "positions of a sequence");
     extent("--weight-mb", options_.weight_megabytes, "weights that calls take in turn, so that no cache holds them");

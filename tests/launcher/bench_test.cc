@@ -52,19 +52,22 @@ TEST(BenchGenerate, ReportsPrefillAndEveryNumberOfStreams) {
 }
 
 TEST(BenchKernels, ChecksAndTimesEveryKernel) {
-  const std::vector<std::string> arguments = {
-      "bench",      "kernels", "--device", "cpu",  "--hidden",   "40",     "--ffn",       "72", "--heads",  "4",
-      "--kv-heads", "2",       "--tokens", "1,20", "--contexts", "70,100", "--weight-mb", "1",  "--rounds", "1"};
+  const std::vector<std::string> arguments = {"bench",       "kernels", "--device", "cpu",  "--hidden",   "40",
+                                              "--ffn",       "72",      "--heads",  "4",    "--kv-heads", "2",
+                                              "--vocab",     "200",     "--tokens", "1,20", "--contexts", "70,100",
+                                              "--weight-mb", "1",       "--rounds", "1"};
   auto stated = arguments;
   stated.insert(stated.end(), {"--device-file", "a100-80gb", "--json"});
   const json results = json_of(stated)["results"];
-  EXPECT_EQ(results.size(), 2U * 3 + 3 * 2 * 3);  // products; attention over three types of pages
+  EXPECT_EQ(results.size(), 2U * 3 + 3 * 2 * 3 + 2 * 4);  // products; attention over three types of pages; choices
   for (const json& line : results) {
     const double bound = std::max(line["bytes"].get<double>() / 2039e9, line["operations"].get<double>() / 312e12);
     EXPECT_NEAR(line["share_of_bound"], bound / line["ms"].get<double>() * 1e3, 1e-6) << line;
   }
   EXPECT_EQ(results[1]["bytes"], 40 * 40 * 2);
   EXPECT_EQ(results[1]["operations"], 2 * 20 * 40 * 40);
+  EXPECT_EQ(results.back()["kernel"], "sample");
+  EXPECT_EQ(results.back()["bytes"], 32 * 200 * 4);
   expect_refused({"bench", "kernels", "--heads", "3", "--kv-heads", "2"}, {"--heads 3", "--kv-heads 2"});
   expect_refused({"bench", "kernels", "--device-file", "h1000"}, {"h1000"});
 }

@@ -11,9 +11,10 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const std::vector<std::string> kSmallKernels = {
-    "bench",      "kernels", "--device", "cuda", "--hidden",   "64",  "--ffn",       "96", "--heads",  "4",
-    "--kv-heads", "2",       "--tokens", "3",    "--contexts", "100", "--weight-mb", "1",  "--rounds", "1"};
+const std::vector<std::string> kSmallKernels = {"bench",       "kernels", "--device", "cuda", "--hidden",   "64",
+                                                "--ffn",       "96",      "--heads",  "4",    "--kv-heads", "2",
+                                                "--vocab",     "100",     "--tokens", "3",    "--contexts", "100",
+                                                "--weight-mb", "1",       "--rounds", "1"};
 
 std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more) {
   arguments.insert(arguments.end(), more.begin(), more.end());
@@ -42,6 +43,7 @@ TEST(CudaProgram, BenchKernelsPutsEveryKernelBesideTheLimitsOfAGpuItKnows) {
   EXPECT_EQ(kernels.count("down"), 4U);
   EXPECT_EQ(kernels.count("decode"), 4U);  // one stream and 16, pages in bf16 and int8
   EXPECT_EQ(kernels.count("prefill"), 2U);
+  EXPECT_EQ(kernels.count("sample"), 8U);
   EXPECT_TRUE(lines.contains("decode 16 x 1 at 100 I8"));
 }
 
