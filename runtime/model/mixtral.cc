@@ -158,10 +158,10 @@ TensorView Mixtral::select_logit_rows(const StepPlan& plan, const Strategy& stra
 }
 
 TensorView Mixtral::collect_logits(const StepPlan& plan, TensorView shard) {
+  if (topology_.world == 1) return shard;
   const bool is_root = comms_.world.rank() == 0;
   int64_t num_rows = 0;
   for (const GroupPlan& group : plan.groups) num_rows += std::ssize(group.logit_rows);
-  if (topology_.world == 1) return shard;
   const auto shard_size = [&](int rank) {
     const Range columns = near_equal_part(config_.vocab_size, topology_.tp, topology_.tp_index(rank));
     return std::ssize(plan.groups[static_cast<size_t>(topology_.dp_index(rank))].logit_rows) * columns.size();
