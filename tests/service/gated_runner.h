@@ -41,6 +41,7 @@ class GatedRunner final : public ModelRunner {
   int64_t vocab_size() const override { return model_.vocab_size(); }
   int64_t max_context() const override { return model_.max_context(); }
   Result<StepResult> run(const StepPlan& plan) override {
+    std::chrono::microseconds delay{0};
     {
       std::unique_lock lock(mutex_);
       waiting_ = true;
@@ -48,8 +49,9 @@ class GatedRunner final : public ModelRunner {
       changed_.wait(lock, [this] { return !closed_; });
       waiting_ = false;
       if (fails_) return failed("the model was told to fail");
+      delay = delay_;
     }
-    if (delay_.count() > 0) std::this_thread::sleep_for(delay_);
+    if (delay.count() > 0) std::this_thread::sleep_for(delay);
     return model_.run(plan);
   }
 

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <future>
+#include <latch>
 #include <sstream>
 #include <thread>
 
@@ -124,17 +125,21 @@ TEST(Metrics, DoNotDelayTheEnd) {
   }
 }
 
-// Streams that a test holds in the middle.
+// Streams that are in the middle once they are made: each client has heard of its first token, and with
+// `max_new_tokens` steps of 5 ms the end is far.
 class StreamsUnderWay {
  public:
-  StreamsUnderWay(TestServer& server, int count, uint32_t max_new_tokens) {
-    server.runner().slow_down(milliseconds(1));
+  StreamsUnderWay(TestServer& server, int count, uint32_t max_new_tokens) : begun_(count) {
+    server.runner().slow_down(milliseconds(5));
     for (int i = 0; i < count; ++i) {
-      replies_.push_back(std::async(std::launch::async, [&server, i, max_new_tokens] {
-        return stream(*server.stub(), token_request(5, max_new_tokens, static_cast<uint32_t>(i)));
+      replies_.push_back(std::async(std::launch::async, [this, &server, i, max_new_tokens] {
+        const auto request = token_request(5, max_new_tokens, static_cast<uint32_t>(i));
+        const Reply reply = stream(*server.stub(), request, {.on_first_chunk = [this] { begun_.count_down(); }});
+        if (reply.num_chunks == 0) begun_.count_down();
+        return reply;
       }));
     }
-    while (server.info().load().num_requests_running() < count) std::this_thread::sleep_for(milliseconds(1));
+    begun_.wait();
   }
   std::vector<Reply> wait() {
     std::vector<Reply> all;
@@ -143,6 +148,7 @@ class StreamsUnderWay {
   }
 
  private:
+  std::latch begun_;
   std::vector<std::future<Reply>> replies_;
 };
 

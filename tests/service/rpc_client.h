@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -83,6 +84,7 @@ struct Reply {
 struct CallOptions {
   std::optional<std::chrono::milliseconds> deadline = {};
   std::string api_key = {};
+  std::function<void()> on_first_chunk = {};  // of a stream
 };
 
 inline void set_up(grpc::ClientContext& context, const CallOptions& options) {
@@ -100,6 +102,7 @@ inline Reply stream(Stub& stub, const v1::GenerateRequest& request, const CallOp
   for (v1::GenerateChunk chunk; reader->Read(&chunk);) {
     answer.chunk_seconds.push_back(seconds_since(begin));
     answer.add(chunk);
+    if (answer.num_chunks == 1 && options.on_first_chunk) options.on_first_chunk();
   }
   answer.status = reader->Finish();
   answer.seconds = seconds_since(begin);
