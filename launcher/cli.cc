@@ -91,7 +91,7 @@ std::string process_label() { return launched_rank() == 0 ? "octet" : fmt::forma
 // The ranks of a job agree on what is wrong, and rank 0 tells it. A rank that ended before it would have mpirun end
 // rank 0, too, perhaps with nothing said: the others stay until mpirun ends them.
 void tell(const std::string& message) {
-  constexpr std::chrono::seconds kTimeToTell{2};
+  constexpr std::chrono::seconds kTimeToTell{10};
   if (launched_rank() == 0) return log_error("{}", message);
   std::this_thread::sleep_for(kTimeToTell);
 }

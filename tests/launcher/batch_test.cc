@@ -122,12 +122,16 @@ TEST_F(Batch, AnInterruptedRunIsCompletedByTheNext) {
   write_lines(lines);
   EXPECT_EQ(run({"--ignore-eos"}).exit_code, 0);
   const auto expected = this->answers();
-  std::filesystem::remove(output_);
-  RunningOctet octet({"generate", "--input", input_, "--output", output_, "--temperature", "0", "--ignore-eos"});
-  for (int i = 0; i < 3000 && (!std::filesystem::exists(output_) || read_file(output_).size() < 3000); ++i)
-    ::usleep(2000);
-  octet.send(SIGINT);
-  EXPECT_EQ(octet.wait().exit_code, 130);
+  int code = 0;
+  for (int attempt = 0; attempt < 5 && code == 0; ++attempt) {  // it may end before our signal comes
+    std::filesystem::remove(output_);
+    RunningOctet octet({"generate", "--input", input_, "--output", output_, "--temperature", "0", "--ignore-eos"});
+    for (int i = 0; i < 30'000 && (!std::filesystem::exists(output_) || read_file(output_).size() < 3000); ++i)
+      ::usleep(2000);
+    octet.send(SIGINT);
+    code = octet.wait().exit_code;
+  }
+  EXPECT_EQ(code, 130);
   const size_t num_first = this->answers().size();
   EXPECT_GT(num_first, 0U);
   EXPECT_LT(num_first, lines.size());

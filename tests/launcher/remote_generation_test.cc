@@ -162,6 +162,23 @@ TEST_F(ResumeTest, BehindAnyChunkTheTextGoesOn) {
   }
 }
 
+void expect_same_outputs(RemoteGenerator& generator, const GenerateCall& call, const GenerationResult& whole) {
+  GenerationResult cut;
+  std::map<int64_t, std::string> told;
+  const GenerationHooks hooks{.on_text = [&](int64_t index, const std::string& text) { told[index] += text; },
+                              .should_stop = [] { return false; }};
+  const Status status = generator.generate(call.input, call.params, hooks, cut);
+  ASSERT_TRUE(status.ok()) << status.message();
+  ASSERT_EQ(cut.outputs.size(), whole.outputs.size());
+  for (size_t i = 0; i < whole.outputs.size(); ++i) {
+    EXPECT_EQ(cut.outputs[i].text, whole.outputs[i].text);
+    EXPECT_EQ(cut.outputs[i].token_ids, whole.outputs[i].token_ids);
+    EXPECT_EQ(cut.outputs[i].finish_reason, whole.outputs[i].finish_reason);
+    EXPECT_EQ(cut.outputs[i].stop_text, whole.outputs[i].stop_text);
+    EXPECT_EQ(told[static_cast<int64_t>(i)], whole.outputs[i].text);
+  }
+}
+
 // The client of octet generate and chat, cut again and again within one output.
 TEST_F(ResumeTest, AClientThatIsCutAgainAndAgainHasTheSameOutputs) {
   server_.runner().slow_down(milliseconds(1));
@@ -174,26 +191,18 @@ TEST_F(ResumeTest, AClientThatIsCutAgainAndAgainHasTheSameOutputs) {
   calls[1].params.num_samples = 2;
   for (GenerateCall& call : calls) {
     add_stops(text_of(chunks_of(*client_, call)), random, call);
-    GenerationResult whole, cut;
-    std::map<int64_t, std::string> told;
+    GenerationResult whole;
     const GenerationHooks quiet{.on_text = [](int64_t, const std::string&) {}, .should_stop = [] { return false; }};
-    const GenerationHooks hooks{.on_text = [&](int64_t index, const std::string& text) { told[index] += text; },
-                                .should_stop = [] { return false; }};
     proxy.cut_after([] { return CuttingProxy::kNever; });
     ASSERT_TRUE((*generator)->generate(call.input, call.params, quiet, whole).ok());
-    const int num_cuts = proxy.num_cuts();
     proxy.cut_after([&random] { return 1 + static_cast<int>(random() % 12); });
-    const Status status = (*generator)->generate(call.input, call.params, hooks, cut);
-    ASSERT_TRUE(status.ok()) << status.message();
-    EXPECT_GE(proxy.num_cuts(), num_cuts + 2);
-    ASSERT_EQ(cut.outputs.size(), whole.outputs.size());
-    for (size_t i = 0; i < whole.outputs.size(); ++i) {
-      EXPECT_EQ(cut.outputs[i].text, whole.outputs[i].text);
-      EXPECT_EQ(cut.outputs[i].token_ids, whole.outputs[i].token_ids);
-      EXPECT_EQ(cut.outputs[i].finish_reason, whole.outputs[i].finish_reason);
-      EXPECT_EQ(cut.outputs[i].stop_text, whole.outputs[i].stop_text);
-      EXPECT_EQ(told[static_cast<int64_t>(i)], whole.outputs[i].text);
+    int most_cuts = 0;
+    for (int i = 0; i < 20 && most_cuts < 2; ++i) {  // on a busy machine few chunks bring it all
+      const int num_cuts = proxy.num_cuts();
+      expect_same_outputs(**generator, call, whole);
+      most_cuts = std::max(most_cuts, proxy.num_cuts() - num_cuts);
     }
+    EXPECT_GE(most_cuts, 2);
   }
 }
 

@@ -41,6 +41,15 @@ inline pid_t process_of_rank(const RunningOctet& run, int rank) {
   return 0;
 }
 
+// Waits for it as long as the job lives, two minutes at most; 0: there was none.
+inline pid_t await_process_of_rank(const RunningOctet& run, int rank) {
+  for (int i = 0; i < 12'000 && ::kill(run.pid(), 0) == 0; ++i) {
+    if (const pid_t process = process_of_rank(run, rank); process != 0) return process;
+    ::usleep(10'000);
+  }
+  return 0;
+}
+
 // Lines of standard error that tell of a lost rank.
 inline std::vector<std::string> lines_about_lost_ranks(const Outcome& outcome) {
   std::vector<std::string> found;

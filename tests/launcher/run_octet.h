@@ -103,9 +103,13 @@ class RunningOctet {
     while (read_.find(text) == std::string::npos && read_some()) continue;
     return read_;
   }
-  // Waits until standard error contains `text`.
+  // Waits until standard error contains `text`, five minutes at most.
   void await_error(const std::string& text) const {
-    for (int i = 0; i < 3000 && read_file(folder_ / "stderr").find(text) == std::string::npos; ++i) ::usleep(10'000);
+    for (int i = 0; i < 30'000; ++i) {
+      if (read_file(folder_ / "stderr").find(text) != std::string::npos) return;
+      ::usleep(10'000);
+    }
+    ADD_FAILURE() << "it never said: " << text << "\n" << read_file(folder_ / "stderr");
   }
   // Reads until there are so many bytes, or the end.
   const std::string& read_bytes(size_t size) {
@@ -163,6 +167,7 @@ class RunningOctet {
     ::dup2(err, STDERR_FILENO);
     if (launch.stdout_closed) ::close(STDOUT_FILENO);
     ::unsetenv("OCTET_MODEL");
+    ::setenv("OMPI_MCA_orte_tmpdir_base", folder_.path().c_str(), 1);  // jobs side by side share no folder
     for (const auto& [name, value] : launch.environment) ::setenv(name.c_str(), value.c_str(), 1);
     if (!launch.folder.empty() && ::chdir(launch.folder.c_str()) != 0) ::_exit(126);
     std::vector<char*> argv;

@@ -312,15 +312,19 @@ TEST(BadRequestLimits, AMegabyteOfOneWordIsReadQuickly) {
   grpc::ChannelArguments any_size;
   any_size.SetMaxReceiveMessageSize(-1);
   const auto stub = v1::Generation::NewStub(server.connect(grpc::InsecureChannelCredentials(), any_size));
-  grpc::ClientContext context;
   v1::TokenizeRequest request;
   request.set_text(std::string(1 << 20, 'a'));
-  v1::TokenizeResponse response;
-  const auto begin = Clock::now();
-  const grpc::Status status = stub->Tokenize(&context, request, &response);
-  ASSERT_TRUE(status.ok()) << status.error_message();
-  EXPECT_GT(response.ids_size(), 1000);
-  EXPECT_LT(seconds_since(begin), 5);  // promised is 1 on a machine that does nothing else
+  double quickest = 60;
+  for (int i = 0; i < 5 && quickest >= 5; ++i) {  // promised is 1 s on a machine that does nothing else
+    grpc::ClientContext context;
+    v1::TokenizeResponse response;
+    const auto begin = Clock::now();
+    const grpc::Status status = stub->Tokenize(&context, request, &response);
+    quickest = std::min(quickest, seconds_since(begin));
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_GT(response.ids_size(), 1000);
+  }
+  EXPECT_LT(quickest, 5);
   const Reply reply = stream(*stub, text_request(request.text(), 4));
   EXPECT_EQ(reply.status.error_code(), RpcCode::INVALID_ARGUMENT);  // of so many tokens
   EXPECT_THAT(reply.status.error_message(), HasSubstr("context of 4096"));

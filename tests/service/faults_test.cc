@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "runtime/service/health.grpc.pb.h"
+#include "runtime/service/octet.grpc.pb.h"
 #include "tests/service/serve_job.h"
 
 namespace octet::testing {
@@ -32,7 +33,7 @@ class RankOfServiceTest : public JobTest, public ::testing::WithParamInterface<s
 };
 INSTANTIATE_TEST_SUITE_P(Rank, RankOfServiceTest,
                          ::testing::Combine(::testing::Range(0, kNumRanks), ::testing::Values(kSlack),
-                                            ::testing::Values(2)));
+                                            ::testing::Values(4)));
 INSTANTIATE_TEST_SUITE_P(LongRank, RankOfServiceTest,
                          ::testing::Combine(::testing::Range(0, kNumRanks), ::testing::Values(1),
                                             ::testing::Values(10)));
@@ -47,6 +48,13 @@ std::optional<bool> is_serving(const std::string& address) {
   grpc::health::v1::HealthCheckResponse response;
   if (!stub->Check(&context, request, &response).ok()) return std::nullopt;
   return response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
+}
+
+bool is_loading(const std::string& address) {
+  const auto stub = v1::Generation::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  v1::ServerInfo info;
+  return stub->GetServerInfo(&context, {}, &info).ok() && info.state() == v1::ServerInfo::STATE_LOADING;
 }
 
 // What the job says of the lost rank, beside what it says of each request.
@@ -105,7 +113,7 @@ TEST_P(RankOfServiceTest, HungBeyondTheLimitEndsEveryStreamAndIsNamed) {
   begin_streams(streams, 8, kEndless);
   const pid_t process = process_of_rank(job.run(), rank_);
   ASSERT_GT(process, 0);
-  std::this_thread::sleep_for(Seconds(1));  // for a heartbeat to tell where it is
+  std::this_thread::sleep_for(Seconds(2));  // for a heartbeat to tell where it is
   ::kill(process, SIGSTOP);
   const auto start = Clock::now() + std::chrono::seconds(heartbeat_limit_);
   expect_unavailable_soon(streams, start, slack_);
@@ -113,7 +121,7 @@ TEST_P(RankOfServiceTest, HungBeyondTheLimitEndsEveryStreamAndIsNamed) {
   EXPECT_EQ(outcome.exit_code, 3);
   ASSERT_THAT(job_lines(outcome), SizeIs(1)) << outcome.err;
   EXPECT_THAT(job_lines(outcome)[0],
-              AllOf(HasSubstr("rank " + std::to_string(rank_) + " (host "), HasSubstr("silent for " + limit),
+              AllOf(HasSubstr("rank " + std::to_string(rank_) + " (host "), ContainsRegex("silent for [0-9.]+ s"),
                     ContainsRegex("last seen in (layer [0-9]+, |plan|logits)"), ContainsRegex("in [a-z_]+ number")));
 }
 
@@ -187,7 +195,7 @@ TEST_F(ServeFaultTest, ReadyOnlyWhileItCanServe) {
   const pid_t process = process_of_rank(job.run(), 1);
   job.await("listening on ");
   ::kill(process, SIGSTOP);
-  if (is_serving(job.address()) != true) {  // it may have been faster than we are
+  if (is_loading(job.address())) {  // it may have been faster than we are
     Streams early(job.client());
     const Heard& refused = early.begin(greedy_call("In the beginning", 2));
     ASSERT_TRUE(early.listen_to_the_end());
@@ -208,11 +216,11 @@ TEST_F(ServeFaultTest, ReadyOnlyWhileItCanServe) {
 TEST_F(ServeFaultTest, ARestartedServiceGoesOnWithTheSameBytes) {
   ServeJob job({.num_ranks = 2, .run_flags = {"--restart", "1"}});
   const std::vector<std::string> sampled = {"generate", "In the beginning", "--temperature", "1",   "--seed",
-                                            "5",        "--ignore-eos",     "--max-tokens",  "1500"};
-  RunningOctet client(sampled + std::vector<std::string>{"--server", job.address(), "--resume-within", "120"});
-  client.read_bytes(100);
+                                            "5",        "--ignore-eos",     "--max-tokens",  "2000"};
   const pid_t process = process_of_rank(job.run(), 1);
   ASSERT_GT(process, 0);
+  RunningOctet client(sampled + std::vector<std::string>{"--server", job.address(), "--resume-within", "120"});
+  client.read_bytes(100);
   ::kill(process, SIGKILL);
   const Outcome outcome = client.wait();
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -224,7 +232,7 @@ class DrainTest : public JobTest, public ::testing::WithParamInterface<int> {};
 INSTANTIATE_TEST_SUITE_P(Ranks, DrainTest, ::testing::Values(0, 2));
 
 TEST_P(DrainTest, StreamsFinishNewCallsAreRefusedAndItEndsWell) {
-  constexpr int64_t kTokens = 800;
+  constexpr int64_t kTokens = 1200;
   ServeJob job({.num_ranks = GetParam()});
   Streams streams(job.client());
   begin_streams(streams, 8, kTokens);

@@ -199,6 +199,8 @@ double seconds_between_tokens(TestServer& server, int num_readers, const std::ve
   double slowest = 0;
   for (auto& reader : readers) {
     const Reply reply = reader.get();
+    EXPECT_TRUE(reply.status.ok()) << reply.status.error_message();
+    if (!reply.status.ok()) continue;
     EXPECT_EQ(reply.tokens(), expected);
     const double seconds = reply.chunk_seconds.back() - reply.chunk_seconds.front();
     slowest = std::max(slowest, seconds / static_cast<double>(expected.size() - 1));
@@ -218,19 +220,21 @@ std::vector<std::unique_ptr<OpenStream>> open_streams(const TestServer& server, 
 // Some clients read; so many others do, too, or never do. The latter are dropped in the end.
 void expect_slow_clients_to_delay_nobody(int num_readers, int num_others, double most_delay) {
   TestServerOptions options;
-  options.server.limits.stall_limit = milliseconds(500);
   options.kv_cache_tokens = 64 * 512;
-  TestServer server(options);
-  const std::vector<int32_t> alone = stream(*server.stub(), drawn_request(1, 20, 300)).tokens();
-  const double undisturbed = seconds_between_tokens(server, num_readers, alone);
-  double beside_readers = 0;
+  std::vector<int32_t> alone;
+  double undisturbed = 0, beside_readers = 0;
   {
-    const auto others = open_streams(server, num_others);
+    TestServer patient(options);
+    alone = stream(*patient.stub(), drawn_request(1, 20, 300)).tokens();
+    undisturbed = seconds_between_tokens(patient, num_readers, alone);
+    const auto others = open_streams(patient, num_others);
     std::vector<std::future<Reply>> reading;
     for (const auto& other : others) reading.push_back(std::async(std::launch::async, [&] { return other->read(); }));
-    beside_readers = seconds_between_tokens(server, num_readers, alone);
+    beside_readers = seconds_between_tokens(patient, num_readers, alone);
     for (auto& reply : reading) EXPECT_TRUE(reply.get().status.ok());
   }
+  options.server.limits.stall_limit = milliseconds(2000);
+  TestServer server(options);
   const auto stalled = open_streams(server, num_others);
   const double beside_stalled = seconds_between_tokens(server, num_readers, alone);
   std::printf("between tokens: %.2f ms, %.2f ms beside %d that read, %.2f ms beside as many that do not\n",
@@ -240,7 +244,7 @@ void expect_slow_clients_to_delay_nobody(int num_readers, int num_others, double
   for (const auto& stream : stalled) {
     const Reply reply = stream->read();
     EXPECT_EQ(reply.status.error_code(), RpcCode::RESOURCE_EXHAUSTED) << reply.status.error_message();
-    EXPECT_THAT(reply.status.error_message(), ::testing::HasSubstr("has read nothing for 0.5 s"));
+    EXPECT_THAT(reply.status.error_message(), ::testing::HasSubstr("has read nothing for 2 s"));
     EXPECT_LT(reply.tokens().size(), 800U);
   }
 }
@@ -259,10 +263,11 @@ TEST(SlowClient, MayNotLetMoreThanALimitWait) {
   const Reply reply = stalled.read();
   EXPECT_EQ(reply.status.error_code(), RpcCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(reply.status.error_message(), ::testing::HasSubstr("more than 32768 bytes"));
-  // What was read can be resumed.
+  // What was read can be resumed, here by clients of a server with more patience.
+  TestServer patient;
   v1::GenerateRequest rest = long_request(1);
   rest.mutable_resume()->mutable_token_ids()->Assign(reply.tokens().begin(), reply.tokens().end());
-  EXPECT_EQ(reply.text() + stream(*server.stub(), rest).text(), stream(*server.stub(), long_request(1)).text());
+  EXPECT_EQ(reply.text() + stream(*patient.stub(), rest).text(), stream(*patient.stub(), long_request(1)).text());
 }
 
 // Requests of many kinds, each as it is when nothing else runs.

@@ -16,16 +16,18 @@ namespace octet::testing {
 
 using Clock = std::chrono::steady_clock;
 
-// A port that nobody listens at, for services that must come back to the same one.
+// A port that nobody listens at, for services that must come back to the same one. It stays bound to the end of this
+// process, so that the system gives it to nobody else; those who ask for it by its number may listen there.
 inline int free_port() {
-  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int holder = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  OCTET_CHECK(::setsockopt(holder, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) == 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof(address);
-  OCTET_CHECK(::bind(listener, reinterpret_cast<sockaddr*>(&address), size) == 0);
-  OCTET_CHECK(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  ::close(listener);
+  OCTET_CHECK(::bind(holder, reinterpret_cast<sockaddr*>(&address), size) == 0);
+  OCTET_CHECK(::getsockname(holder, reinterpret_cast<sockaddr*>(&address), &size) == 0);
   return ntohs(address.sin_port);
 }
 
