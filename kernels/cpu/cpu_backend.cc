@@ -116,6 +116,8 @@ void CpuBackend::sample(TensorView logits, const SamplingBatch& batch, TensorVie
   const int64_t vocab = logits.row_elements();
   OCTET_CHECK(vocab <= kMaxSampledVocab && out.rows() == batch.size());
   const SampledRows rows(static_cast<std::byte*>(out.data), SampledRows::num_top(out.row_elements()));
+  // All of them now: a thread may get its first row at any later step.
+  for (RowSampler& sampler : samplers_) sampler.reserve(static_cast<size_t>(vocab));
   pool_.parallel_for(batch.size(), [&](int64_t task, int thread) {
     const auto sample = static_cast<size_t>(task);
     const SampleSpec& spec = batch.samples[sample];

@@ -21,6 +21,17 @@ uint64_t integral(float weight) { return static_cast<uint64_t>(static_cast<int64
 
 }  // namespace
 
+void RowSampler::reserve(size_t vocab) {
+  const size_t num_blocks = (vocab + kBlock - 1) / kBlock;
+  edited_.reserve(vocab);
+  weights_.reserve(vocab);
+  block_largest_.reserve(num_blocks);
+  block_weight_.reserve(num_blocks);
+  bounds_.reserve(num_blocks);
+  candidates_.reserve(vocab);
+  class_.reserve(vocab);
+}
+
 void RowSampler::sample(std::span<const float> logits, const SampleSpec& spec, std::span<const LogitEdit> edits,
                         SampledRow& answer, std::span<TokenLogit> top) {
   answer = {};

@@ -17,6 +17,9 @@ class RowSampler {
  public:
   explicit RowSampler(const KernelTable& kernels) : kernels_(kernels) {}
 
+  // Makes room for rows of `vocab` logits: samples of those allocate nothing.
+  void reserve(size_t vocab);
+
   // Answers `spec` for the row of logits; the first num_top of `top` are filled.
   void sample(std::span<const float> logits, const SampleSpec& spec, std::span<const LogitEdit> edits,
               SampledRow& answer, std::span<TokenLogit> top);
