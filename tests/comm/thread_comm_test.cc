@@ -64,13 +64,20 @@ TEST(ThreadComm, ThrowingRankEndsThoseThatWaitForIt) {
 }
 
 TEST(ThreadComm, CountsPayloadAndTimeByPhase) {
-  const Status status = ThreadWorld::run(3, [](CommWorld& world) {
+  std::atomic<const CommProgress*> waiting = nullptr;  // rank 1's
+  const Status status = ThreadWorld::run(3, [&](CommWorld& world) {
     const auto group = world.make_group(std::vector<int>{0, 1, 2});
     const Tensor mine = Tensor::host(DType::kBF16, {world.rank() + 1, 100});
     const Tensor all = Tensor::host(DType::kBF16, {6, 100});
     HostStream stream;
     world.progress().set_place(5, Phase::kReduce);
-    if (world.rank() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (world.rank() == 1) waiting = &world.progress();
+    if (world.rank() == 0) {
+      while (waiting == nullptr || waiting.load()->report().place.kind != CollectiveKind::kAllGatherV) {
+        std::this_thread::yield();
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(11));
+    }
     group->all_gather_v(mine.view, std::vector<int64_t>{1, 2, 3}, all.view, stream);
     world.progress().set_place(6, Phase::kDispatch);
     const std::vector<int64_t> rows = {1, 0, 1};  // nothing for rank 1

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -36,13 +37,14 @@ class SessionFolder {
   std::string path_ = std::filesystem::temp_directory_path() / "octet-job-XXXXXX";
 };
 
-// mpirun of a program whose ranks print "rank R is process P" when they begin to work.
+// mpirun of a program whose ranks print "rank R is process P" once they work.
 class WatchedJob {
   using Clock = std::chrono::steady_clock;
 
  public:
-  // program: its path and its arguments; environment: NAME=VALUE.
-  WatchedJob(int num_ranks, const std::vector<std::string>& program, const std::vector<std::string>& environment = {})
+  // program: its path and its arguments; environment: NAME=VALUE; options: mpirun's.
+  WatchedJob(int num_ranks, const std::vector<std::string>& program, const std::vector<std::string>& environment = {},
+             const std::vector<std::string>& options = {})
       : num_ranks_(static_cast<size_t>(num_ranks)) {
     setenv("ASAN_OPTIONS", "detect_leaks=0", 1);  // MPI keeps memory to the end of the process
     int ends[2] = {-1, -1};
@@ -52,6 +54,7 @@ class WatchedJob {
     std::vector<std::string> words = {"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"};
     words.insert(words.end(), {"--mca", "orte_tmpdir_base", session_.path(), "-n", std::to_string(num_ranks)});
     for (const std::string& setting : environment) words.insert(words.end(), {"-x", setting});
+    words.insert(words.end(), options.begin(), options.end());
     words.insert(words.end(), program.begin(), program.end());
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
@@ -70,14 +73,17 @@ class WatchedJob {
   WatchedJob(const WatchedJob&) = delete;
   WatchedJob& operator=(const WatchedJob&) = delete;
 
-  // The process of a rank, once all of them work.
-  pid_t process(int rank) {
-    const auto deadline = Clock::now() + std::chrono::seconds(30);
-    while (pids().size() < num_ranks_ && Clock::now() < deadline) read_some(deadline);
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // into the midst of their work
-    EXPECT_EQ(pids().size(), num_ranks_) << text_;
-    return pids()[rank];
+  // The processes by rank, once all of them work. Throws if not all come to it.
+  std::vector<pid_t> processes() {
+    const auto deadline = Clock::now() + std::chrono::seconds(120);
+    while (pids().size() < num_ranks_) {
+      if (!read_some(deadline)) throw std::runtime_error("not all ranks work: " + text_);
+    }
+    std::vector<pid_t> processes;
+    for (const auto& [rank, pid] : pids()) processes.push_back(pid);
+    return processes;
   }
+  pid_t process(int rank) { return processes().at(static_cast<size_t>(rank)); }
 
   // Waits for the end; -1 if it does not come in time, else mpirun's exit code.
   int exit_code(std::chrono::milliseconds limit) {
