@@ -41,7 +41,7 @@ function(octet_add_cuda_tests name)
   target_compile_options(${name}_tests PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-O1>)  # as in octet_add_tests
   add_dependencies(${name}_tests softgpu)
   add_dependencies(cuda_tests ${name}_tests)
-  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST
+  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
     PROPERTIES LABELS cuda ENVIRONMENT "LD_LIBRARY_PATH=${SOFTGPU_LIBRARY_DIR}")
 endfunction()
 

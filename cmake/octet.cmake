@@ -34,7 +34,8 @@ function(octet_add_tests name)
   target_compile_definitions(${name}_tests PRIVATE OCTET_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_compile_options(${name}_tests PRIVATE -O1)  # compile time is most of what these cost
   target_precompile_headers(${name}_tests PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>)
-  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST PROPERTIES LABELS ${name})
+  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
+                       PROPERTIES LABELS ${name})
 endfunction()
 
 # octet_add_fuzzer(NAME libraries...): the libFuzzer program NAME_fuzzer of NAME_fuzzer.cc in this folder.

@@ -1,6 +1,7 @@
 #include "runtime/base/hash.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -18,7 +19,7 @@ TEST(Hash, MatchesPublishedVectors) {
 TEST(Hash, PiecesHashLikeTheWhole) { EXPECT_EQ(hash_text("bar", hash_text("foo")), hash_text("foobar")); }
 
 TEST(Hash, FileHashesLikeItsBytes) {
-  const std::string path = std::filesystem::temp_directory_path() / "octet_hash_test.bin";
+  const std::string path = std::filesystem::temp_directory_path() / ("octet_hash_test." + std::to_string(getpid()));
   std::string bytes;
   for (int i = 0; i < 200'000; ++i) bytes += static_cast<char>(i * 131 >> 3);
   std::ofstream(path, std::ios::binary) << bytes;
