@@ -20,10 +20,7 @@ constexpr int kMaxRanks = 64;
 
 using Clock = std::chrono::steady_clock;
 
-std::chrono::seconds timeout() {
-  static const long seconds = environment("SOFTGPU_NCCL_TIMEOUT_S", 120);
-  return std::chrono::seconds(seconds);
-}
+std::chrono::seconds timeout() { return std::chrono::seconds(environment("SOFTGPU_NCCL_TIMEOUT_S", 120)); }
 
 // A zombie is dead, too: nobody may wait for it until we are done.
 bool is_alive(pid_t process) {
@@ -117,9 +114,12 @@ void Transport::meet() {
     throw TransportError(format("rank %d exists twice", rank_));
   ++segment_->attached;
   Backoff backoff;
-  for (const auto deadline = Clock::now() + timeout(); segment_->attached < ranks_; backoff.pause()) {
-    check_aborted();
-    if (Clock::now() > deadline)
+  for (const auto deadline = Clock::now() + timeout();; backoff.pause()) {
+    // Before the look: who is late itself may find that all is well.
+    const bool late = Clock::now() > deadline, aborted = is_aborted();
+    if (segment_->attached == ranks_) return;
+    if (aborted) check_aborted();
+    if (late)
       throw TransportError(format("rank %d: timeout while waiting for all %d ranks to initialise (%d did)", rank_,
                                   ranks_, int(segment_->attached)));
   }
@@ -137,6 +137,8 @@ void Transport::abort() {
 }
 
 void Transport::leave() { segment_->left[rank_] = 1; }
+
+bool Transport::is_aborted() const { return cancelled_ || segment_->aborted != 0; }
 
 void Transport::check_aborted() const {
   if (cancelled_) throw TransportError("aborted");
@@ -244,12 +246,13 @@ void Transport::run(const std::vector<Transfer>& transfers) {
   Backoff backoff;
   auto moved = Clock::now(), looked = moved;
   while (!exchange.done()) {
+    const bool aborted = is_aborted();  // what a peer sent before it gave up still counts
     if (exchange.advance()) {
       backoff.reset();
       moved = Clock::now();
       continue;
     }
-    check_aborted();
+    if (aborted) check_aborted();
     if (const auto now = Clock::now(); now - looked > kLook) {
       looked = now;
       std::string words = "rank";

@@ -60,6 +60,7 @@ class Transport {
   class Exchange;
   void meet();  // waits for all ranks
   Ring& ring(int from, int to) const;
+  bool is_aborted() const;
   // Both throw if waiting is in vain.
   void check_aborted() const;
   void check_alive(const std::vector<int>& peers) const;

@@ -3,6 +3,7 @@
 #include "tests/softgpu/test/arithmetic.cuh"
 #include "tests/softgpu/test/check.h"
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 
@@ -14,9 +15,13 @@ TEST(SoftgpuRuntime, StreamsRunAsynchronously) {
   cudaStream_t s;
   CUDA(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
   Array<int> x(std::vector<int>(100, 1));
-  CUDA(cudaLaunchHostFunc(s, nap_for, reinterpret_cast<void*>(50)));
+  static std::atomic<bool> go = false;
+  CUDA(cudaLaunchHostFunc(
+      s, [](void*) { go.wait(false); }, nullptr));
   add<<<1, 128, 0, s>>>(x, 100, 2);
   EXPECT_EQ(cudaStreamQuery(s), cudaErrorNotReady);
+  go = true;
+  go.notify_all();
   CUDA(cudaStreamSynchronize(s));
   EXPECT_EQ(cudaStreamQuery(s), cudaSuccess);
   EXPECT_EQ(x.host()[99], 3);
@@ -41,7 +46,7 @@ TEST(SoftgpuRuntime, EventsOrderStreams) {
   EXPECT_EQ(x.host()[0], 50);
   float ms = 0;
   CUDA(cudaEventElapsedTime(&ms, begin, end));
-  EXPECT_TRUE(ms >= 29 && ms < 5000);
+  EXPECT_GE(ms, 29);
   CUDA(cudaEventDestroy(begin));
   CUDA(cudaEventDestroy(end));
   CUDA(cudaStreamDestroy(a));

@@ -2,13 +2,18 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <new>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,6 +21,29 @@ struct Child {
   int status = 0;      // of waitpid
   std::string output;  // stdout and stderr
   bool passed() const { return WIFEXITED(status) && WEXITSTATUS(status) == 0; }
+};
+
+// How many children have come to some point; made before they are.
+class Arrivals {
+ public:
+  Arrivals() {
+    void* p = mmap(nullptr, sizeof *count_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) std::abort();
+    count_ = new (p) std::atomic<int>(0);
+  }
+  ~Arrivals() { munmap(count_, sizeof *count_); }
+  Arrivals(const Arrivals&) = delete;
+  Arrivals& operator=(const Arrivals&) = delete;
+
+  void arrive() { ++*count_; }
+  // False if not so many come within a minute.
+  bool await(int count) const {
+    for (int i = 0; i < 60'000 && *count_ < count; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return *count_ >= count;
+  }
+
+ private:
+  std::atomic<int>* count_;
 };
 
 using Environment = std::vector<std::pair<std::string, std::string>>;

@@ -59,14 +59,22 @@ TEST(SoftgpuNcclFailures, ForeignBuffersAreReported) {
 }
 
 TEST(SoftgpuNcclFailures, MissingPeerTimesOut) {
-  expect_all_pass(run_ranks({{"SOFTGPU_NCCL_TIMEOUT_S", "1"}}, [](int rank, ncclUniqueId id) {
+  Arrivals ended;
+  const auto ranks = run_ranks({}, [&](int rank, ncclUniqueId id) {
     ncclComm_t comm;
     NCCL(ncclCommInitRank(&comm, kRanks, id, rank));
+    if (rank == 0) {  // lives, but never takes part
+      EXPECT_TRUE(ended.await(kRanks - 1));
+      return;
+    }
+    setenv("SOFTGPU_NCCL_TIMEOUT_S", "1", 1);  // not of the meeting of all
     Array<float> x(10);
-    if (rank == 0) return;  // never takes part
     NCCL(ncclAllReduce(x, x, 10, ncclFloat, ncclSum, comm, nullptr));
     EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaErrorLaunchFailure);
-  }));
+    ended.arrive();
+  });
+  expect_all_pass(ranks);
+  EXPECT_CONTAINS(output_of(ranks), "timeout while waiting for rank");
 }
 
 ncclResult_t error_of(ncclComm_t comm) {
@@ -87,6 +95,7 @@ const Environment kRecoverable = {{"SOFTGPU_NCCL_FATAL", "0"}};
 // ncclCommAbort, and the device goes on.
 TEST(SoftgpuNcclFailures, FaultOnDemand) {
   for (const auto& [kind, code] : {std::pair{"internal", ncclInternalError}, {"system", ncclSystemError}}) {
+    Arrivals past_first;
     expect_all_pass(run_ranks(kRecoverable, [&](int rank, ncclUniqueId id) {
       setenv("SOFTGPU_DEVICES", "4", 1);
       setenv("SOFTGPU_NCCL_FAULT", (std::string("1:2:") + kind).c_str(), 1);
@@ -103,6 +112,8 @@ TEST(SoftgpuNcclFailures, FaultOnDemand) {
       CUDA(cudaEventRecord(first, stream));
       CUDA(cudaEventSynchronize(first));
       EXPECT_EQ(error_of(comm), ncclSuccess);
+      past_first.arrive();
+      if (rank == 1) EXPECT_TRUE(past_first.await(kRanks));
       NCCL(ncclAllReduce(x, x, 100, ncclFloat, ncclSum, comm, stream));
       CUDA(cudaEventRecord(second, stream));
       EXPECT_EQ(await_error(comm), rank == 1 ? code : ncclRemoteError);

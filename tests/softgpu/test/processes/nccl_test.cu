@@ -131,7 +131,9 @@ TEST(SoftgpuNccl, CollectivesInAGraph) {
 // ---- counts ----
 
 TEST(SoftgpuNccl, CountsAndTrace) {
-  const std::string counts = testing::TempDir() + "softgpu_counts", trace = testing::TempDir() + "softgpu_trace";
+  const std::string process = std::to_string(getpid());
+  const std::string counts = testing::TempDir() + "softgpu_counts." + process;
+  const std::string trace = testing::TempDir() + "softgpu_trace." + process;
   std::remove(counts.c_str());
   std::remove(trace.c_str());
   const auto body = [](int rank, ncclUniqueId id) {
@@ -171,6 +173,8 @@ TEST(SoftgpuNccl, CountsAndTrace) {
     if (line.find(R"("device":2,"stage":"executed","what":"nccl.AllReduce")") != std::string::npos)
       third += line.substr(line.find(R"("bytes")"));
   EXPECT_EQ(third, R"("bytes":400}"bytes":400}"bytes":40})");
+  std::remove(counts.c_str());
+  std::remove(trace.c_str());
 }
 
 // Waiting must not take the cores from those who work.
