@@ -1,66 +1,116 @@
 #include "runtime/service/metrics_endpoint.h"
 
-#include <netdb.h>
+#include <httplib.h>
+#include <prometheus/text_serializer.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
+#include <charconv>
 #include <chrono>
-#include <exception>
+#include <mutex>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace octet {
 namespace {
 
-constexpr std::chrono::milliseconds kKnockInterval{10};
+using std::chrono::milliseconds;
 
-// Connects, and goes away again.
-void knock(const std::string& host, const std::string& port) {
-  addrinfo hints{}, *found = nullptr;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
-  if (getaddrinfo(host.empty() ? nullptr : host.c_str(), port.c_str(), &hints, &found) != 0) return;
-  const int descriptor = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (descriptor >= 0) {
-    (void)connect(descriptor, found->ai_addr, found->ai_addrlen);  // whether somebody opens does not matter
-    close(descriptor);
-  }
-  freeaddrinfo(found);
+constexpr size_t kNumThreads = 2;           // one scraper that hangs keeps no other from its answer
+constexpr milliseconds kPatience{500};      // with a client that is silent; the end waits for it
+constexpr milliseconds kUntilListening{1};  // between two looks whether the listener has begun
+constexpr const char* kContentType = "text/plain; version=0.0.4; charset=utf-8";
+
+// An address that another process listens at is taken, whatever that process allows.
+void set_socket_options(socket_t socket) {
+  const int yes = 1;
+  ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
 }
 
-// "[::1]" without its brackets.
-std::string bare_host(const std::string& host) {
-  return host.starts_with('[') && host.ends_with(']') ? host.substr(1, host.size() - 2) : host;
+struct Address {
+  std::string host;  // as it is written, with its brackets
+  int port = 0;
+
+  std::string bare_host() const { return host.starts_with('[') ? host.substr(1, host.size() - 2) : host; }
+};
+
+Result<Address> parse_address(const std::string& listen) {
+  const auto colon = listen.rfind(':');
+  Address address{.host = colon == std::string::npos ? "0.0.0.0" : listen.substr(0, colon)};
+  const std::string port = listen.substr(colon == std::string::npos ? 0 : colon + 1);
+  const auto parsed = std::from_chars(port.data(), port.data() + port.size(), address.port);
+  const bool is_number = parsed.ec == std::errc() && parsed.ptr == port.data() + port.size();
+  if (!is_number || address.port < 0 || address.port > 65535 ||
+      address.host.starts_with('[') != address.host.ends_with(']')) {
+    return invalid_input("--metrics-listen {}: not HOST:PORT", listen);
+  }
+  return address;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::open(const std::string& listen) {
-  try {
-    auto exposer = std::make_unique<prometheus::Exposer>(listen, /*num_threads=*/1);
-    return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(exposer), listen));
-  } catch (const std::exception& error) {
-    return invalid_input("--metrics-listen {}: {}", listen, error.what());
+struct MetricsEndpoint::Impl {
+  Impl() {
+    server.new_task_queue = [] { return new httplib::ThreadPool(kNumThreads); };
+    server.set_socket_options(set_socket_options);
+    server.set_keep_alive_max_count(1);
+    server.set_keep_alive_timeout(1);  // seconds, until the request comes
+    server.set_read_timeout(kPatience);
+    server.set_write_timeout(kPatience);
+    server.Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
+      response.set_content(prometheus::TextSerializer().Serialize(collect()), kContentType);
+    });
   }
-}
 
-MetricsEndpoint::MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, const std::string& listen)
-    : exposer_(std::move(exposer)), port_(std::to_string(exposer_->GetListeningPorts().front())) {
-  const auto colon = listen.rfind(':');
-  const std::string host = colon == std::string::npos ? "" : listen.substr(0, colon);
-  host_ = bare_host(host);
-  address_ = (colon == std::string::npos ? "" : host + ":") + port_;
-}
-
-// The library's listener looks every two seconds whether it is to end, and whenever somebody connects.
-MetricsEndpoint::~MetricsEndpoint() {
-  std::jthread knocking([this](const std::stop_token& stop) {
-    while (!stop.stop_requested()) {
-      knock(host_, port_);
-      std::this_thread::sleep_for(kKnockInterval);
+  std::vector<prometheus::MetricFamily> collect() {
+    std::vector<prometheus::MetricFamily> families;
+    const std::lock_guard lock(mutex);
+    for (const auto& known : sources) {
+      const auto source = known.lock();
+      if (source == nullptr) continue;
+      for (prometheus::MetricFamily& family : source->Collect()) families.push_back(std::move(family));
     }
-  });
-  exposer_.reset();
+    return families;
+  }
+
+  std::mutex mutex;  // guards what follows
+  std::vector<std::weak_ptr<prometheus::Collectable>> sources;
+
+  std::string address;
+  httplib::Server server;
+  std::thread thread;
+};
+
+Result<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::open(const std::string& listen) {
+  OCTET_ASSIGN_OR_RETURN(Address address, parse_address(listen));
+  auto impl = std::make_unique<Impl>();
+  httplib::Server& server = impl->server;
+  if (address.port == 0) {
+    address.port = server.bind_to_any_port(address.bare_host());
+  } else if (!server.bind_to_port(address.bare_host(), address.port)) {
+    address.port = -1;
+  }
+  if (address.port < 0) {
+    return invalid_input("--metrics-listen {}: the address is in use, or it is none of this host's", listen);
+  }
+  impl->address = address.host + ":" + std::to_string(address.port);
+  impl->thread = std::thread([&server] { server.listen_after_bind(); });
+  while (!server.is_running()) std::this_thread::sleep_for(kUntilListening);  // before that it cannot be stopped
+  return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(impl)));
 }
+
+MetricsEndpoint::MetricsEndpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+MetricsEndpoint::~MetricsEndpoint() {
+  impl_->server.stop();
+  impl_->thread.join();
+}
+
+void MetricsEndpoint::add(const std::shared_ptr<prometheus::Collectable>& source) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->sources.push_back(source);
+}
+
+const std::string& MetricsEndpoint::address() const { return impl_->address; }
 
 }  // namespace octet

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <prometheus/collectable.h>
-#include <prometheus/exposer.h>
 
 #include <memory>
 #include <string>
@@ -13,24 +12,20 @@ namespace octet {
 
 class MetricsEndpoint {
  public:
-  // kInvalidInput, one line, where nobody can listen there; port 0: any.
+  // "HOST:PORT", "[IPv6]:PORT", or a port of all addresses; port 0: any. kInvalidInput, one line, where nobody can
+  // listen there.
   static Result<std::unique_ptr<MetricsEndpoint>> open(const std::string& listen);
   ~MetricsEndpoint();
-  MetricsEndpoint(const MetricsEndpoint&) = delete;
-  MetricsEndpoint& operator=(const MetricsEndpoint&) = delete;
 
-  // Holds it weakly.
-  void add(const std::shared_ptr<prometheus::Collectable>& source) { exposer_->RegisterCollectable(source); }
+  // Holds it weakly. Any thread.
+  void add(const std::shared_ptr<prometheus::Collectable>& source);
   // With the port that was chosen.
-  const std::string& address() const { return address_; }
+  const std::string& address() const;
 
  private:
-  MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer, const std::string& listen);
-
-  std::unique_ptr<prometheus::Exposer> exposer_;
-  std::string host_;
-  std::string port_;
-  std::string address_;
+  struct Impl;
+  explicit MetricsEndpoint(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace octet

@@ -106,7 +106,9 @@ class RunningOctet {
   // Waits until standard error contains `text`, five minutes at most.
   void await_error(const std::string& text) const {
     for (int i = 0; i < 30'000; ++i) {
+      const bool over = has_ended();
       if (read_file(folder_ / "stderr").find(text) != std::string::npos) return;
+      if (over) break;
       ::usleep(10'000);
     }
     ADD_FAILURE() << "it never said: " << text << "\n" << read_file(folder_ / "stderr");
@@ -149,6 +151,11 @@ class RunningOctet {
     OCTET_CHECK(keyboard >= 0 && ::grantpt(keyboard) == 0 && ::unlockpt(keyboard) == 0);
     terminal_ = ::ptsname(keyboard);
     return keyboard;
+  }
+
+  bool has_ended() const {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
   }
 
   // Whether there was anything to read.

@@ -18,8 +18,8 @@ using ::testing::HasSubstr;
 using RpcCode = grpc::StatusCode;
 using std::chrono::milliseconds;
 
-// The body of http://ADDRESS/metrics.
-std::string scrape(const std::string& address) {
+// A connection to it.
+int connect_to(const std::string& address) {
   const auto colon = address.rfind(':');
   sockaddr_in to{};
   to.sin_family = AF_INET;
@@ -27,6 +27,12 @@ std::string scrape(const std::string& address) {
   inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
   const int descriptor = socket(AF_INET, SOCK_STREAM, 0);
   OCTET_CHECK(connect(descriptor, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0);
+  return descriptor;
+}
+
+// The body of http://ADDRESS/metrics.
+std::string scrape(const std::string& address) {
+  const int descriptor = connect_to(address);
   const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
   OCTET_CHECK(write(descriptor, request.data(), request.size()) == static_cast<ssize_t>(request.size()));
   std::string body;
@@ -112,7 +118,13 @@ TEST(Metrics, CountWhatWasServed) {
   EXPECT_EQ(value_of(after, "octet_alltoall_bytes_total{phase=\"dispatch\"}"), 77);
 }
 
-// The library would look after its listener only every two seconds.
+TEST(Metrics, AreThereForOthersWhileAClientIsSilent) {
+  const TestServer server(TestServerOptions{.server = {.metrics_listen = "any"}, .ready = false});
+  const int silent = connect_to(server.server().metrics_address());
+  EXPECT_THAT(scrape(server.server().metrics_address()), HasSubstr("octet_num_requests_running"));
+  close(silent);
+}
+
 TEST(Metrics, DoNotDelayTheEnd) {
   for (const bool asked : {false, true}) {
     double quickest = 2;

@@ -180,7 +180,10 @@ TEST(Start, SaysWhatIsWrongWithItsFlags) {
   write_file(folder / "empty", "\n");
   const std::string nonsense = (folder / "nonsense").string();
   expect_no_start({.listen = taken, .metrics_listen = ""}, {"--listen", taken, "in use"});
-  expect_no_start({.listen = any, .metrics_listen = taken_metrics}, {"--metrics-listen", taken_metrics});
+  expect_no_start({.listen = any, .metrics_listen = taken_metrics}, {"--metrics-listen", taken_metrics, "in use"});
+  for (const char* wrong : {"nonsense", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000", "[::1:0", "1.2.3.4:-5"}) {
+    expect_no_start({.listen = any, .metrics_listen = wrong}, {"--metrics-listen", wrong, "HOST:PORT"});
+  }
   expect_no_start({.listen = "nowhere.invalid:1", .metrics_listen = ""}, {"--listen", "nowhere.invalid"});
   expect_no_start({.listen = any, .metrics_listen = "", .tls_cert = nonsense}, {"--tls-key"});
   expect_no_start({.listen = any, .metrics_listen = "", .tls_cert = nonsense, .tls_key = nonsense}, {nonsense});
