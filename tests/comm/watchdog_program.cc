@@ -107,7 +107,7 @@ Status run(const std::vector<std::string>& arguments) {
   WatchdogOptions options;
   options.interval = milliseconds(100);
   options.limits = {milliseconds(std::stoi(arguments[2])), milliseconds(std::stoi(arguments[3]))};
-  options.on_failure = [rank](const JobFailure& failure) { log_info("called back for rank {}", failure.rank); };
+  options.on_failure = [](const JobFailure& failure) { log_info("called back for rank {}", failure.rank); };
   OCTET_ASSIGN_OR_RETURN(const auto watchdog, Watchdog::start(*world, options));
   work(arguments[0], *world, *backend, *watchdog, milliseconds(std::stoi(arguments[1]) * 1000));
   return ok_status();

@@ -311,7 +311,7 @@ TEST(BadRequestLimits, AMegabyteOfOneWordIsReadQuickly) {
   TestServer server(std::move(options));
   grpc::ChannelArguments any_size;
   any_size.SetMaxReceiveMessageSize(-1);
-  const auto stub = v1::Generation::NewStub(server.connect(grpc::InsecureChannelCredentials(), any_size));
+  const auto stub = v1::Generation::NewStub(server.connected(any_size));
   v1::TokenizeRequest request;
   request.set_text(std::string(1 << 20, 'a'));
   double quickest = 60;

@@ -121,10 +121,7 @@ void expect_excess_is_refused(int count, int64_t max_batch, int64_t max_queue, d
   TestServer server(options);
   server.runner().close();
   std::vector<std::shared_ptr<grpc::Channel>> channels;
-  for (int i = 0; i < count; ++i) channels.push_back(server.connect());
-  for (const auto& channel : channels) {
-    ASSERT_TRUE(channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::minutes(1)));
-  }
+  for (int i = 0; i < count; ++i) channels.push_back(server.connected());
   std::atomic<int> num_refused = 0;
   std::vector<std::future<Reply>> replies;
   for (int i = 0; i < count; ++i) {
@@ -165,7 +162,7 @@ class OpenStream {
     grpc::ChannelArguments little_room;
     little_room.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     little_room.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 4096);
-    stub_ = v1::Generation::NewStub(server.connect(grpc::InsecureChannelCredentials(), little_room));
+    stub_ = v1::Generation::NewStub(server.connected(little_room));
     reader_ = stub_->GenerateStream(&context_, request);
   }
 
