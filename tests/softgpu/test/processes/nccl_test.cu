@@ -104,7 +104,7 @@ TEST(SoftgpuNccl, SplitCommunicators) {
 }
 
 __global__ void increment(float* x, int n) {
-  for (int i = threadIdx.x; i < n; i += blockDim.x) x[i] += 1;
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) x[i] += 1;
 }
 
 TEST(SoftgpuNccl, CollectivesInAGraph) {
@@ -190,7 +190,8 @@ TEST(SoftgpuNccl, EightRanksShareTheCores) {
       increment<<<4, 256>>>(x, 1000);
       NCCL(ncclAllReduce(x, y, 1000, ncclFloat, ncclSum, comm, nullptr));
     }
-    EXPECT_EQ(y.host()[0], 8 * (1 + 4 * 50));
+    EXPECT_EQ(y.host()[0], 8 * (1 + 50));
+    EXPECT_EQ(y.host()[999], 8 * (1 + 50));
     NCCL(ncclCommDestroy(comm));
   }));
 }
