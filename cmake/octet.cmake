@@ -35,7 +35,6 @@ function(octet_add_tests name)
   target_compile_options(${name}_tests PRIVATE -O1)  # compile time is most of what these cost
   target_precompile_headers(${name}_tests PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>)
   gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
-                       
     PROPERTIES LABELS ${name} ENVIRONMENT CUDA_VISIBLE_DEVICES=-1)  # on a machine with a GPU they test the cpu backend
 endfunction()
 

@@ -57,8 +57,9 @@ TEST_P(RankOfRunTest, RankThatHangsIsNamedWithItsPlace) {
   EXPECT_EQ(outcome.exit_code, 3);
   ASSERT_THAT(lines_about_lost_ranks(outcome), SizeIs(1)) << outcome.err;
   EXPECT_THAT(lines_about_lost_ranks(outcome)[0],
-              AllOf(HasSubstr("rank " + std::to_string(GetParam()) + " (host "), ContainsRegex("silent for [0-9.]+ s"),
+              AllOf(HasSubstr("rank " + std::to_string(GetParam()) + " (host "),
                     ContainsRegex("last seen in (layer [0-9]+, |plan|logits)"), ContainsRegex("in [a-z_]+ number")));
+  EXPECT_GE(seconds_silent(lines_about_lost_ranks(outcome)[0]), 4);
 }
 
 TEST_F(RunFailureTest, RankThatSleepsForLessThanTheLimitIsWaitedFor) {

@@ -43,7 +43,7 @@ inline pid_t process_of_rank(const RunningOctet& run, int rank) {
 
 // Waits for it as long as the job lives, two minutes at most; 0: there was none.
 inline pid_t await_process_of_rank(const RunningOctet& run, int rank) {
-  for (int i = 0; i < 12'000 && ::kill(run.pid(), 0) == 0; ++i) {
+  for (int i = 0; i < 12'000 && !run.has_ended(); ++i) {
     if (const pid_t process = process_of_rank(run, rank); process != 0) return process;
     ::usleep(10'000);
   }
@@ -61,6 +61,13 @@ inline std::vector<std::string> lines_about_lost_ranks(const Outcome& outcome) {
     }
   }
   return found;
+}
+
+// How many seconds such a line says that the rank was silent; it says nothing of that: -1.
+inline double seconds_silent(const std::string& line) {
+  const std::string words = " silent for ";
+  const auto at = line.find(words);
+  return at == std::string::npos ? -1 : std::stod(line.substr(at + words.size()));
 }
 
 class JobTest : public ::testing::Test {

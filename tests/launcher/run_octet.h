@@ -127,6 +127,11 @@ class RunningOctet {
   }
   void send(int signal) const { ::kill(pid_, signal); }
   pid_t pid() const { return pid_; }
+  // Whether it has, although wait() has not taken notice yet.
+  bool has_ended() const {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
+  }
   // From now on nobody takes its standard output.
   void stop_reading() {
     if (out_ >= 0) ::close(out_);
@@ -151,11 +156,6 @@ class RunningOctet {
     OCTET_CHECK(keyboard >= 0 && ::grantpt(keyboard) == 0 && ::unlockpt(keyboard) == 0);
     terminal_ = ::ptsname(keyboard);
     return keyboard;
-  }
-
-  bool has_ended() const {
-    siginfo_t info{};
-    return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
   }
 
   // Whether there was anything to read.
