@@ -103,15 +103,15 @@ void UniqueFd::reset() {
   fd_ = -1;
 }
 
-Result<Listener> listen_tcp(bool loopback_only, int backlog) {
-  Listener listener;
+Result<ListeningSocket> listen_tcp(bool loopback_only, int backlog) {
+  ListeningSocket listener;
   listener.socket = loopback_only ? listen_ipv4(true, backlog) : listen_everywhere(backlog);
   if (!listener.socket.valid()) return system_error("cannot listen on a free port");
   listener.port = port_of(listener.socket);
   return listener;
 }
 
-Result<UniqueFd> accept_tcp(const Listener& listener, std::chrono::milliseconds limit) {
+Result<UniqueFd> accept_tcp(const ListeningSocket& listener, std::chrono::milliseconds limit) {
   if (!wait_until_ready(listener.socket.get(), POLLIN, limit)) return failed("nobody connects");
   UniqueFd socket(accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!socket.valid()) return system_error("accept");

@@ -28,16 +28,16 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-struct Listener {
+struct ListeningSocket {
   UniqueFd socket;
   uint16_t port = 0;
 };
 
 // Listens on a free port: of the loopback interface only, or of all.
-Result<Listener> listen_tcp(bool loopback_only, int backlog);
+Result<ListeningSocket> listen_tcp(bool loopback_only, int backlog);
 
 // The next connection that comes within the time.
-Result<UniqueFd> accept_tcp(const Listener& listener, std::chrono::milliseconds limit);
+Result<UniqueFd> accept_tcp(const ListeningSocket& listener, std::chrono::milliseconds limit);
 
 // `address` is a name or a number, IPv4 or IPv6.
 Result<UniqueFd> connect_tcp(const std::string& address, uint16_t port, std::chrono::milliseconds limit);

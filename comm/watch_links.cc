@@ -103,14 +103,14 @@ bool answered(MessageLink& caller, uint64_t secret, int num_ranks, std::vector<R
 }
 
 // Returns when somebody calls or a caller has spoken, or after `limit`.
-void wait_for_callers(const Listener& listener, const std::vector<MessageLink>& callers, milliseconds limit) {
+void wait_for_callers(const ListeningSocket& listener, const std::vector<MessageLink>& callers, milliseconds limit) {
   std::vector<pollfd> fds = {{listener.socket.get(), POLLIN, 0}};
   for (const MessageLink& caller : callers) fds.push_back({caller.fd(), POLLIN, 0});
   poll(fds.data(), fds.size(), static_cast<int>(limit.count()));
 }
 
 // Rank 0: takes the calls of ranks 1 to num_ranks - 1. None waits for another caller that is slow to speak.
-Result<std::vector<RankLink>> take_calls(const Listener& listener, const Invitation& invitation, int num_ranks) {
+Result<std::vector<RankLink>> take_calls(const ListeningSocket& listener, const Invitation& invitation, int num_ranks) {
   std::vector<RankLink> links;
   std::vector<MessageLink> callers;  // that have not said who they are
   const auto deadline = Clock::now() + kJoinLimit;
@@ -172,7 +172,7 @@ Result<std::vector<RankLink>> connect_watchdogs(CommWorld& world, const std::str
   const auto loopbacks = world.host().gather(std::as_bytes(std::span(loopback)), 0);
   const bool one_host = std::ranges::all_of(loopbacks, [&](const auto& other) { return other == loopbacks[0]; });
   Invitation invitation;
-  Result<Listener> listener = Listener();
+  Result<ListeningSocket> listener = ListeningSocket();
   if (world.rank() == 0) {
     listener = listen_tcp(one_host && address.empty(), world.size());
     if (listener.ok()) invitation = invite(listener->port, loopback, address);

@@ -98,7 +98,7 @@ TEST(WatchLinks, RankThatIsNotAnsweredCallsAgain) {
       const auto links = connect_watchdogs(world, "");
       return links.status();
     }
-    OCTET_ASSIGN_OR_RETURN(const Listener listener, listen_tcp(true, 2));
+    OCTET_ASSIGN_OR_RETURN(const ListeningSocket listener, listen_tcp(true, 2));
     constexpr uint64_t kSecret = 77;
     const std::string loopback = loopback_identity();
     world.host().gather(std::as_bytes(std::span(loopback)), 0);
