@@ -1,14 +1,21 @@
 #include "launcher/client_flags.h"
 
 #include "comm/comm_factory.h"
+#include "runtime/base/address.h"
 
 namespace octet {
+namespace {
+
+std::string is_server_address(const std::string& text) { return parse_server_address(text).status().message(); }
+
+}  // namespace
 
 void declare_connection_flags(CLI::App& app, ClientOptions& options) {
   const auto add = [&app](const char* name, std::string& value, const char* type, const char* help) {
     return app.add_option(name, value, help)->type_name(type)->group("A service");
   };
-  CLI::Option* server = add("--server", options.server, "HOST:PORT", "ask the service there (octet serve)");
+  CLI::Option* server = add("--server", options.server, "ADDRESS", "ask the service there (octet serve)");
+  server->check(is_server_address);
   CLI::Option* ca =
       add("--tls-ca", options.tls_ca_file, "FILE", "encrypt, and trust those for whom these certificates (PEM) vouch");
   CLI::Option* cert =
@@ -24,8 +31,8 @@ void declare_client_flags(CLI::App& app, ClientFlags& flags) {
   declare_connection_flags(app, flags.client);
   app.get_option("--server")
       ->description(
-          "ask the service there (octet serve) and run no model here; --model is then the name that its model must "
-          "have");
+          "ask the service there (octet serve) and run no model here: HOST[:PORT], [IPv6][:PORT] (port 50051 if none "
+          "is given) or unix:PATH; --model is then the name that its model must have");
   app.add_option("--resume-within", flags.resume_within,
                  "go on where an output stopped if a service that went away is back so soon; 0: do not")
       ->check(CLI::Range(0, 86400))

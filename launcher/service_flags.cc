@@ -1,7 +1,11 @@
 #include "launcher/service_flags.h"
 
+#include "runtime/base/address.h"
+
 namespace octet {
 namespace {
+
+std::string is_listen_address(const std::string& text) { return parse_listen_address(text).status().message(); }
 
 void declare_limit(CLI::App& app, const char* name, int64_t& value, int64_t least, const char* help) {
   app.add_option(name, value, help)
@@ -34,9 +38,14 @@ void declare_limits(CLI::App& app, ServiceLimits& limits) {
 }  // namespace
 
 void declare_service_flags(CLI::App& app, ServerOptions& options) {
-  app.add_option("--listen", options.listen, "where gRPC is served")->type_name("HOST:PORT")->capture_default_str();
-  app.add_option("--metrics-listen", options.metrics_listen, "where Prometheus finds /metrics; empty: nowhere")
-      ->type_name("HOST:PORT")
+  app.add_option("--listen", options.listen, "where gRPC is served: HOST:PORT, [IPv6]:PORT or unix:PATH")
+      ->check(is_listen_address)
+      ->type_name("ADDRESS")
+      ->capture_default_str();
+  app.add_option("--metrics-listen", options.metrics_listen,
+                 "where Prometheus finds /metrics: HOST:PORT or [IPv6]:PORT; empty: nowhere")
+      ->check([](const std::string& text) { return text.empty() ? "" : is_listen_address(text); })
+      ->type_name("ADDRESS")
       ->capture_default_str();
   const auto file = [&app](const char* name, std::string& value, const char* help) {
     app.add_option(name, value, help)->type_name("FILE")->group("Who may call");

@@ -5,10 +5,12 @@
 #include <array>
 #include <map>
 
+#include "runtime/base/address.h"
 #include "runtime/base/check.h"
 #include "runtime/model/text_file.h"
 #include "runtime/service/api_key.h"
 #include "runtime/service/client_messages.h"
+#include "runtime/service/grpc_address.h"
 #include "runtime/service/grpc_log.h"
 #include "runtime/service/octet.grpc.pb.h"
 
@@ -154,9 +156,11 @@ Result<std::unique_ptr<ServiceClient>> ServiceClient::create(const ClientOptions
     OCTET_ASSIGN_OR_RETURN(api_key, read_api_key(options.api_key_file));
   }
   OCTET_ASSIGN_OR_RETURN(const auto credentials, make_credentials(options));
-  const auto channel = grpc::CreateCustomChannel(options.server, credentials, channel_arguments());
+  auto address = parse_server_address(options.server);
+  if (!address.ok()) return invalid_input("--server {}", address.status().message());
+  const auto channel = grpc::CreateCustomChannel(grpc_target(*address), credentials, channel_arguments());
   return std::unique_ptr<ServiceClient>(
-      new ServiceClient(std::make_unique<Impl>(options.server, channel, std::move(api_key))));
+      new ServiceClient(std::make_unique<Impl>(address->text(), channel, std::move(api_key))));
 }
 
 ServiceClient::ServiceClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -20,7 +20,7 @@
 namespace octet {
 
 struct ClientOptions {
-  std::string server = {};         // HOST:PORT
+  std::string server = {};         // HOST[:PORT], [IPv6][:PORT] or unix:PATH
   std::string tls_ca_file = {};    // whom to trust, PEM; empty: a plain connection
   std::string tls_cert_file = {};  // who we are, for a server that asks (mTLS), with tls_key_file
   std::string tls_key_file = {};

@@ -7,10 +7,13 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "runtime/service/credentials.h"
+#include "runtime/service/grpc_address.h"
 #include "runtime/service/grpc_log.h"
 #include "runtime/service/rpc_status.h"
+#include "runtime/service/socket_file.h"
 
 namespace octet {
 namespace {
@@ -41,22 +44,33 @@ class MalformedMessagesFactory final : public grpc::experimental::ServerIntercep
 };
 
 // Why nobody can listen there; empty if one can.
-std::string why_not(const std::string& address) {
-  const auto colon = address.rfind(':');
-  if (colon == std::string::npos) return "is not HOST:PORT";
-  const std::string host = address.substr(0, colon), port = address.substr(colon + 1);
+std::string why_not(const Address& address) {
   addrinfo hints{}, *found = nullptr;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
-  if (const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found); error != 0) return gai_strerror(error);
-  const int descriptor = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int reuse = 1;
-  setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
-  const bool free = bind(descriptor, found->ai_addr, found->ai_addrlen) == 0;
-  std::string why = free ? "" : std::strerror(errno);
-  close(descriptor);
+  const std::string port = std::to_string(address.port);
+  if (const int error = getaddrinfo(address.host.c_str(), port.c_str(), &hints, &found); error != 0) {
+    return gai_strerror(error);
+  }
+  std::string why;
+  for (const addrinfo* place = found; place != nullptr && why.empty(); place = place->ai_next) {
+    const int descriptor = socket(place->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int reuse = 1;
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
+    if (bind(descriptor, place->ai_addr, place->ai_addrlen) != 0) why = std::strerror(errno);
+    close(descriptor);
+  }
   freeaddrinfo(found);
   return why;
+}
+
+Status cannot_listen(const ServerOptions& options, const Address& address) {
+  const std::string why = address.is_unix() ? "" : why_not(address);
+  if (why.empty() && !options.tls_cert.empty()) {
+    return invalid_input("--tls-cert {}, --tls-key {}: not a certificate and its key", options.tls_cert,
+                         options.tls_key);
+  }
+  return invalid_input("--listen {}: {}", address.text(), why.empty() ? "gRPC cannot listen there" : why);
 }
 
 void set_up(const ServerOptions& options, grpc::ServerBuilder& builder) {
@@ -75,21 +89,25 @@ void set_up(const ServerOptions& options, grpc::ServerBuilder& builder) {
 
 Result<Listener> listen(const ServerOptions& options, std::span<grpc::Service* const> services) {
   quiet_grpc();  // what clients send wrong is told to them
+  auto address = parse_listen_address(options.listen);
+  if (!address.ok()) return invalid_input("--listen {}", address.status().message());
   OCTET_ASSIGN_OR_RETURN(const auto credentials, make_credentials(options));
+  std::optional<SocketFile> socket_file;  // until gRPC has made it
+  if (address->is_unix()) {
+    auto claimed = SocketFile::claim(address->socket_file);
+    if (!claimed.ok()) return invalid_input("--listen {}: {}", address->text(), claimed.status().message());
+    socket_file.emplace(*std::move(claimed));
+  }
   grpc::ServerBuilder builder;
   set_up(options, builder);
   int port = 0;
-  builder.AddListeningPort(options.listen, credentials, &port);
+  builder.AddListeningPort(grpc_target(*address), credentials, &port);
   for (grpc::Service* service : services) builder.RegisterService(service);
   Listener listener;
   listener.server = builder.BuildAndStart();
-  if (listener.server == nullptr || port == 0) {
-    const std::string why = why_not(options.listen);
-    if (!why.empty()) return invalid_input("--listen {}: {}", options.listen, why);
-    return invalid_input("--tls-cert {}, --tls-key {}: not a certificate and its key", options.tls_cert,
-                         options.tls_key);
-  }
-  listener.address = options.listen.substr(0, options.listen.rfind(':') + 1) + std::to_string(port);
+  if (listener.server == nullptr || port == 0) return cannot_listen(options, *address);
+  if (!address->is_unix()) address->port = static_cast<uint16_t>(port);
+  listener.address = *std::move(address);
   return listener;
 }
 

@@ -6,8 +6,8 @@
 
 #include <memory>
 #include <span>
-#include <string>
 
+#include "runtime/base/address.h"
 #include "runtime/base/status.h"
 #include "runtime/service/server.h"
 
@@ -15,7 +15,7 @@ namespace octet {
 
 struct Listener {
   std::unique_ptr<grpc::Server> server;
-  std::string address;  // with the port that was chosen
+  Address address;  // with the port that was chosen
 };
 
 // Listens with these services, which outlive it. kInvalidInput, one line, where that fails.

@@ -4,12 +4,13 @@
 #include <prometheus/text_serializer.h>
 #include <sys/socket.h>
 
-#include <charconv>
 #include <chrono>
 #include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "runtime/base/address.h"
 
 namespace octet {
 namespace {
@@ -27,23 +28,10 @@ void set_socket_options(socket_t socket) {
   ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
 }
 
-struct Address {
-  std::string host;  // as it is written, with its brackets
-  int port = 0;
-
-  std::string bare_host() const { return host.starts_with('[') ? host.substr(1, host.size() - 2) : host; }
-};
-
 Result<Address> parse_address(const std::string& listen) {
-  const auto colon = listen.rfind(':');
-  Address address{.host = colon == std::string::npos ? "0.0.0.0" : listen.substr(0, colon)};
-  const std::string port = listen.substr(colon == std::string::npos ? 0 : colon + 1);
-  const auto parsed = std::from_chars(port.data(), port.data() + port.size(), address.port);
-  const bool is_number = parsed.ec == std::errc() && parsed.ptr == port.data() + port.size();
-  if (!is_number || address.port < 0 || address.port > 65535 ||
-      address.host.starts_with('[') != address.host.ends_with(']')) {
-    return invalid_input("--metrics-listen {}: not HOST:PORT", listen);
-  }
+  auto address = parse_listen_address(listen);
+  if (!address.ok()) return invalid_input("--metrics-listen {}", address.status().message());
+  if (address->is_unix()) return invalid_input("--metrics-listen {}: Prometheus asks at HOST:PORT only", listen);
   return address;
 }
 
@@ -85,15 +73,14 @@ Result<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::open(const std::string
   OCTET_ASSIGN_OR_RETURN(Address address, parse_address(listen));
   auto impl = std::make_unique<Impl>();
   httplib::Server& server = impl->server;
-  if (address.port == 0) {
-    address.port = server.bind_to_any_port(address.bare_host());
-  } else if (!server.bind_to_port(address.bare_host(), address.port)) {
-    address.port = -1;
-  }
-  if (address.port < 0) {
+  const int port = address.port == 0                                 ? server.bind_to_any_port(address.host)
+                   : server.bind_to_port(address.host, address.port) ? address.port
+                                                                     : -1;
+  if (port < 0) {
     return invalid_input("--metrics-listen {}: the address is in use, or it is none of this host's", listen);
   }
-  impl->address = address.host + ":" + std::to_string(address.port);
+  address.port = static_cast<uint16_t>(port);
+  impl->address = address.text();
   impl->thread = std::thread([&server] { server.listen_after_bind(); });
   while (!server.is_running()) std::this_thread::sleep_for(kUntilListening);  // before that it cannot be stopped
   return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(impl)));

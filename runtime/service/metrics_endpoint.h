@@ -12,8 +12,7 @@ namespace octet {
 
 class MetricsEndpoint {
  public:
-  // "HOST:PORT", "[IPv6]:PORT", or a port of all addresses; port 0: any. kInvalidInput, one line, where nobody can
-  // listen there.
+  // "HOST:PORT" or "[IPv6]:PORT"; port 0: any. kInvalidInput, one line, where nobody can listen there.
   static Result<std::unique_ptr<MetricsEndpoint>> open(const std::string& listen);
   ~MetricsEndpoint();
 

@@ -132,7 +132,7 @@ Server::~Server() {
   impl_->engine.reset();
 }
 
-const std::string& Server::address() const { return impl_->listener.address; }
+std::string Server::address() const { return impl_->listener.address.text(); }
 std::string Server::metrics_address() const {
   return impl_->metrics_endpoint ? impl_->metrics_endpoint->address() : "";
 }

@@ -17,7 +17,7 @@
 namespace octet {
 
 struct ServerOptions {
-  std::string listen = "127.0.0.1:50051";         // port 0: any
+  std::string listen = "127.0.0.1:50051";         // see base/address.h; port 0: any
   std::string metrics_listen = "127.0.0.1:9464";  // empty: no metrics
   std::string tls_cert = {}, tls_key = {};        // PEM files; both or none
   std::string tls_client_ca = {};                 // PEM file: clients need a certificate of these
@@ -43,7 +43,7 @@ class Server {
   ~Server();
 
   // With the port that was chosen.
-  const std::string& address() const;
+  std::string address() const;
   std::string metrics_address() const;  // empty: no metrics
 
   // Serves with this model, which outlives the server, once it has computed a token.
