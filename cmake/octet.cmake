@@ -26,14 +26,31 @@ function(octet_add_library name)
   target_link_libraries(octet_${name} PUBLIC octet_flags ${ARGN})
 endfunction()
 
-# octet_add_tests(NAME libraries...): one GoogleTest program of every *_test.cc in this folder, each test known to ctest.
-function(octet_add_tests name)
+# octet_is_not_hot(NAME HOT files... HEADERS headers...): a room whose work is a small part of a step: time to compile
+# counts more than time to run, but in the HOT files; HEADERS are what most of its files include.
+function(octet_is_not_hot name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HOT;HEADERS")
+  target_compile_options(octet_${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O1>)
+  if(arg_HOT)
+    set_source_files_properties(${arg_HOT} PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O3>
+                                SKIP_PRECOMPILE_HEADERS ON)
+  endif()
+  target_precompile_headers(octet_${name} PRIVATE ${arg_HEADERS})
+endfunction()
+
+# octet_add_test_program(NAME libraries...): one GoogleTest program, NAME_tests, of every *_test.cc in this folder.
+function(octet_add_test_program name)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
   add_executable(${name}_tests ${sources})
   target_link_libraries(${name}_tests PRIVATE octet_flags GTest::gmock GTest::gtest_main ${ARGN})
   target_compile_definitions(${name}_tests PRIVATE OCTET_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_compile_options(${name}_tests PRIVATE -O1)  # compile time is most of what these cost
   target_precompile_headers(${name}_tests PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>)
+endfunction()
+
+# octet_add_tests(NAME libraries...): the same, each test known to ctest.
+function(octet_add_tests name)
+  octet_add_test_program(${name} ${ARGN})
   gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
     PROPERTIES LABELS ${name} ENVIRONMENT CUDA_VISIBLE_DEVICES=-1)  # on a machine with a GPU they test the cpu backend
 endfunction()
