@@ -1,22 +1,11 @@
 // Thousands of requests leave nothing behind: memory and descriptors stay what they were.
 #include <random>
 
+#include "tests/service/process_figures.h"
 #include "tests/service/serve_job.h"
 
 namespace octet::testing {
 namespace {
-
-int64_t resident_bytes(pid_t process) {
-  std::ifstream file("/proc/" + std::to_string(process) + "/statm");
-  int64_t total = 0, resident = 0;
-  file >> total >> resident;
-  return resident * ::sysconf(_SC_PAGESIZE);
-}
-
-int64_t num_descriptors(pid_t process) {
-  const std::filesystem::directory_iterator folder("/proc/" + std::to_string(process) + "/fd");
-  return std::distance(begin(folder), end(folder));
-}
 
 // Answers of several lengths, some with samples, some refused, some given up in the middle.
 void serve_many(const ServeJob& job, int count, uint64_t seed) {
@@ -48,12 +37,12 @@ void serve_many(const ServeJob& job, int count, uint64_t seed) {
 void expect_flat(int warm_up, int count) {
   const ServeJob job({.flags = {"--kv-cache", "16M", "--max-context", "2048"}});
   serve_many(job, warm_up, 1);
-  const int64_t bytes = resident_bytes(job.process());
-  const int64_t descriptors = num_descriptors(job.process());
+  const ProcessFigures before = figures_of(job.process());
   serve_many(job, count, 2);
-  EXPECT_LT(resident_bytes(job.process()), bytes + (4 << 20)) << "after " << count << " requests more";
-  EXPECT_TRUE(comes_true([&] { return num_descriptors(job.process()) <= descriptors; }))
-      << num_descriptors(job.process()) << " descriptors instead of " << descriptors;
+  EXPECT_LT(figures_of(job.process()).resident_bytes, before.resident_bytes + (4 << 20))
+      << "after " << count << " requests more";
+  EXPECT_TRUE(comes_true([&] { return figures_of(job.process()).descriptors <= before.descriptors; }))
+      << figures_of(job.process()).descriptors << " descriptors instead of " << before.descriptors;
 }
 
 TEST(Growth, HundredsOfRequestsLeaveNothingBehind) { expect_flat(300, 300); }
