@@ -5,6 +5,8 @@
 #include <random>
 #include <sstream>
 
+#include "runtime/model/json_text.h"
+
 namespace octet {
 namespace {
 
@@ -16,8 +18,7 @@ std::vector<TokenId> random_tokens(int64_t size, int64_t vocab_size, std::mt1993
 }
 
 Result<ServeRequest> parse_trace_line(const std::string& line) {
-  const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return invalid_input("not a JSON object");
+  OCTET_ASSIGN_OR_RETURN(const nlohmann::json json, parse_json_object(line));
   ServeRequest request;
   for (const auto& [key, value] : json.items()) {
     if (key == "arrival_s" && value.is_number() && value.get<double>() >= 0) {

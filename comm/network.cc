@@ -90,19 +90,6 @@ std::string reachable_address(const ifaddrs& entry) {
 
 }  // namespace
 
-UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
-  if (this != &other) {
-    reset();
-    fd_ = std::exchange(other.fd_, -1);
-  }
-  return *this;
-}
-
-void UniqueFd::reset() {
-  if (fd_ >= 0) close(fd_);
-  fd_ = -1;
-}
-
 Result<ListeningSocket> listen_tcp(bool loopback_only, int backlog) {
   ListeningSocket listener;
   listener.socket = loopback_only ? listen_ipv4(true, backlog) : listen_everywhere(backlog);

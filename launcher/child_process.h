@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "comm/network.h"
 #include "runtime/base/status.h"
+#include "runtime/base/unique_fd.h"
 
 namespace octet {
 

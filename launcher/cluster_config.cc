@@ -6,7 +6,7 @@
 
 #include "launcher/toml_table.h"
 #include "runtime/base/quote.h"
-#include "runtime/model/text_file.h"
+#include "runtime/base/read_file.h"
 
 namespace octet {
 namespace {

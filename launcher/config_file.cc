@@ -6,9 +6,12 @@
 #include <sstream>
 
 #include "launcher/nearest.h"
+#include "runtime/base/read_file.h"
 
 namespace octet {
 namespace {
+
+constexpr int64_t kMaxConfigBytes = 1 << 20;
 
 // The value as it would stand on the command line.
 Result<std::vector<std::string>> flag_values(const toml::node& node) {
@@ -76,9 +79,10 @@ Status apply_key(const std::string& path, const std::string& key, const toml::no
 }  // namespace
 
 Status apply_config_file(const std::string& path, CLI::App& app) {
+  OCTET_ASSIGN_OR_RETURN(const std::string text, read_whole_file(path, {.max_bytes = kMaxConfigBytes}));
   toml::table table;
   try {
-    table = toml::parse_file(path);
+    table = toml::parse(text, path);
   } catch (const toml::parse_error& error) {
     const auto line = error.source().begin.line;
     return invalid_input("{}{}: {}", path, line > 0 ? fmt::format(":{}", line) : "", error.description());

@@ -5,7 +5,7 @@
 
 #include "launcher/paths.h"
 #include "launcher/toml_table.h"
-#include "runtime/model/text_file.h"
+#include "runtime/base/read_file.h"
 
 namespace octet {
 namespace {
@@ -47,18 +47,18 @@ Result<DeviceCeilings> parse_device_file(std::string_view text, const std::strin
 
 Result<DeviceCeilings> read_device_file(const std::string& name) {
   const std::filesystem::path shipped = configs_dir() / "devices" / (name + ".toml");
-  std::error_code error;
-  const bool is_shipped = name.find('/') == std::string::npos && std::filesystem::exists(shipped, error);
+  const bool is_shipped = name.find('/') == std::string::npos && file_exists(shipped);
   const std::string path = is_shipped ? shipped.string() : name;
   OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kMaxFileBytes));
   return parse_device_file(text, path);
 }
 
 Result<std::optional<DeviceCeilings>> find_device_file(std::string_view gpu_name) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(configs_dir() / "devices", error)) {
-    if (entry.path().extension() != ".toml") continue;
-    OCTET_ASSIGN_OR_RETURN(DeviceCeilings device, read_device_file(entry.path().string()));
+  const auto files = files_of_folder(configs_dir() / "devices");
+  if (!files.ok()) return std::optional<DeviceCeilings>();
+  for (const std::filesystem::path& file : *files) {
+    if (file.extension() != ".toml") continue;
+    OCTET_ASSIGN_OR_RETURN(DeviceCeilings device, read_device_file(file.string()));
     if (std::ranges::find(device.gpu_names, gpu_name) != device.gpu_names.end())
       return std::optional<DeviceCeilings>(std::move(device));
   }

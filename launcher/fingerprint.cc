@@ -1,10 +1,10 @@
 #include "launcher/fingerprint.h"
 
-#include <algorithm>
 #include <cstring>
-#include <fstream>
 
 #include "runtime/base/hash.h"
+#include "runtime/base/mapped_file.h"
+#include "runtime/base/read_file.h"
 
 namespace octet {
 namespace {
@@ -12,14 +12,16 @@ namespace {
 namespace fs = std::filesystem;
 
 // The header of a safetensors file and the size of the whole.
-uint64_t hash_safetensors(const fs::path& path, uint64_t before) {
-  std::ifstream file(path, std::ios::binary);
+Result<uint64_t> hash_safetensors(const fs::path& path, uint64_t before) {
+  OCTET_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
+  std::string_view text = file.text();
   uint64_t header_size = 0;
-  file.read(reinterpret_cast<char*>(&header_size), sizeof(header_size));
-  const uint64_t file_size = fs::file_size(path);
-  std::string header(std::min(header_size, file_size), '\0');
-  file.read(header.data(), static_cast<std::streamsize>(header.size()));
-  return hash_text(fmt::format("{} {} ", path.filename().string(), file_size), hash_text(header, before));
+  if (text.size() >= sizeof(header_size)) {
+    std::memcpy(&header_size, text.data(), sizeof(header_size));
+    text.remove_prefix(sizeof(header_size));
+  }
+  return hash_text(fmt::format("{} {} ", path.filename().string(), file.bytes().size()),
+                   hash_text(text.substr(0, header_size), before));
 }
 
 uint64_t hash_configuration(const ModelFlags& f) {
@@ -40,17 +42,16 @@ Result<std::vector<NamedHash>> fingerprint(const ModelFlags& flags, const fs::pa
     hashes.push_back({"the placement file", placement});
   }
   for (const char* name : {"config.json", "params.json", "generation_config.json", "tokenizer.model"}) {
-    if (!fs::exists(model / name)) continue;
+    if (!file_exists(model / name)) continue;
     OCTET_ASSIGN_OR_RETURN(const uint64_t hash, hash_file((model / name).string()));
     hashes.push_back({name, hash});
   }
-  std::vector<fs::path> weights;
-  for (const auto& entry : fs::directory_iterator(model)) {
-    if (entry.path().extension() == ".safetensors") weights.push_back(entry.path());
-  }
-  std::sort(weights.begin(), weights.end());
+  OCTET_ASSIGN_OR_RETURN(const std::vector<fs::path> files, files_of_folder(model));
   uint64_t hash = kHashStart;
-  for (const fs::path& path : weights) hash = hash_safetensors(path, hash);
+  for (const fs::path& path : files) {
+    if (path.extension() != ".safetensors") continue;
+    OCTET_ASSIGN_OR_RETURN(hash, hash_safetensors(path, hash));
+  }
   hashes.push_back({"safetensors headers and file sizes", hash});
   return hashes;
 }

@@ -2,8 +2,8 @@
 
 #include "launcher/paths.h"
 #include "parallel/expert_placement.h"
+#include "runtime/base/read_file.h"
 #include "runtime/model/kv_store.h"
-#include "runtime/model/text_file.h"
 
 namespace octet {
 

@@ -4,9 +4,14 @@
 
 namespace octet {
 
+std::filesystem::path own_binary() {
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/exe", error);
+}
+
 std::filesystem::path configs_dir() {
   std::error_code error;
-  const std::filesystem::path binary = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::filesystem::path binary = own_binary();
   const std::filesystem::path installed = binary.parent_path().parent_path() / "share" / "octet" / "configs";
   if (std::filesystem::exists(installed, error)) return installed;
   for (std::filesystem::path dir = binary.parent_path(); dir.has_relative_path(); dir = dir.parent_path()) {

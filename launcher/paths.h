@@ -5,6 +5,9 @@
 
 namespace octet {
 
+// The file that this process runs; empty where the system does not say.
+std::filesystem::path own_binary();
+
 // The folder configs/ of the source tree this binary was built in, or of the prefix it was installed under; found from
 // the binary's own place, not from the working directory.
 std::filesystem::path configs_dir();

@@ -15,6 +15,7 @@
 #include "launcher/memory_plan.h"
 #include "launcher/model_options.h"
 #include "launcher/output.h"
+#include "runtime/base/read_file.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/base/thread_pool.h"
@@ -40,7 +41,7 @@ std::optional<DType> kept_dtype(const std::string& weights) {
 }
 
 Result<std::optional<Tokenizer>> open_tokenizer_if_any(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path / "tokenizer.model")) return std::optional<Tokenizer>();
+  if (!file_exists(path / "tokenizer.model")) return std::optional<Tokenizer>();
   OCTET_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::open(path));
   return std::optional<Tokenizer>(std::move(tokenizer));
 }

@@ -1,13 +1,15 @@
 #include "launcher/text_input.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
-#include <fstream>
-#include <iostream>
-#include <iterator>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
+
+#include "runtime/base/read_file.h"
 
 namespace octet {
 
@@ -18,11 +20,7 @@ void declare_text_input(CLI::App& app, TextInput& input, const std::string& name
 }
 
 Result<std::string> read_input_file(const std::string& path) {
-  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
-  std::ifstream stream(path, std::ios::binary);
-  std::string content{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream) return invalid_input("{}: cannot be read", path);
-  return content;
+  return path == "-" ? read_descriptor(STDIN_FILENO, "standard input") : read_whole_file(path);
 }
 
 Result<std::string> read_text_input(const TextInput& input) {
@@ -35,6 +33,12 @@ Result<std::string> read_text_input(const TextInput& input) {
   return read_input_file("-");
 }
 
+Status check_standard_input() {
+  struct stat info {};
+  const bool is_folder = fstat(STDIN_FILENO, &info) == 0 && S_ISDIR(info.st_mode);
+  return is_folder ? invalid_input("standard input: {}", std::strerror(EISDIR)) : ok_status();
+}
+
 Result<std::vector<TokenId>> parse_token_ids(const std::string& text) {
   std::vector<TokenId> ids;
   if (const auto first = text.find_first_not_of(" \t\r\n"); first != std::string::npos && text[first] == '[') {
@@ -42,7 +46,8 @@ Result<std::vector<TokenId>> parse_token_ids(const std::string& text) {
     if (!json.is_array()) return invalid_input("token ids: not a JSON array");
     for (const auto& element : json) {
       if (!element.is_number_integer() || element < INT32_MIN || element > INT32_MAX) {
-        return invalid_input("token ids: {} is not a token id", element.dump());
+        return invalid_input("token ids: {} is not a token id",
+                             element.is_structured() ? element.type_name() : element.dump());
       }
       ids.push_back(element.get<TokenId>());
     }

@@ -27,6 +27,9 @@ Result<std::string> read_text_input(const TextInput& input);
 // The whole of a file ("-": of standard input). kInvalidInput with the path.
 Result<std::string> read_input_file(const std::string& path);
 
+// kInvalidInput where standard input cannot be read at all: a folder is.
+Status check_standard_input();
+
 // Token ids from text: a JSON array of integers, or integers separated by white space.
 Result<std::vector<TokenId>> parse_token_ids(const std::string& text);
 

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "launcher/checkup/checkup.h"
+#include "runtime/base/read_file.h"
 
 namespace octet {
 namespace {
@@ -58,17 +59,14 @@ std::optional<std::string> KernelFiles::field(const std::string& path, std::stri
 
 std::vector<std::string> KernelFiles::names(const std::string& folder, std::string_view start) const {
   std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(root_ / folder, error)) {
-    if (entry.path().filename().string().starts_with(start)) names.push_back(entry.path().filename().string());
+  const auto files = files_of_folder(root_ / folder);
+  if (!files.ok()) return names;
+  for (const std::filesystem::path& file : *files) {
+    if (file.filename().string().starts_with(start)) names.push_back(file.filename().string());
   }
-  std::ranges::sort(names);
   return names;
 }
 
-bool KernelFiles::exists(const std::string& path) const {
-  std::error_code error;
-  return std::filesystem::exists(root_ / path, error);
-}
+bool KernelFiles::exists(const std::string& path) const { return file_exists(root_ / path); }
 
 }  // namespace octet

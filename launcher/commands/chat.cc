@@ -10,6 +10,7 @@
 #include "launcher/output.h"
 #include "launcher/remote_generator.h"
 #include "launcher/sampling_flags.h"
+#include "launcher/text_input.h"
 #include "runtime/base/log.h"
 
 namespace octet {
@@ -60,6 +61,7 @@ class ChatCommand final : public Command {
     if (system_option_->count() > 0) messages_.push_back({"system", system_});
     num_kept_ = messages_.size();
     OCTET_RETURN_IF_ERROR(try_out(generator));
+    OCTET_RETURN_IF_ERROR(check_standard_input());
     OCTET_RETURN_IF_ERROR(generator.load());
     for (std::string line; read_line(line);) {
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;

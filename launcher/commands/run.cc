@@ -133,7 +133,7 @@ class RunCommand final : public Command {
     job.as_root = geteuid() == 0;
     if (std::getenv("OCTET_MODEL") != nullptr) job.environment.emplace_back("OCTET_MODEL");
     job.launcher_args = cluster.mpirun_args;
-    job.program = {cluster.binary.empty() ? std::filesystem::read_symlink("/proc/self/exe").string() : cluster.binary};
+    job.program = {cluster.binary.empty() ? own_binary().string() : cluster.binary};
     job.program.insert(job.program.end(), command.begin(), command.end());
     return job;
   }

@@ -80,7 +80,10 @@ class ServeCommand final : public Command {
  private:
   Result<ServedModel> describe(const Session& session) const {
     ServedModel model;
-    model.name = std::filesystem::canonical(session.path()).filename().string();
+    std::error_code error;
+    const std::filesystem::path folder = std::filesystem::canonical(session.path(), error);
+    if (error) return invalid_input("{}: {}", session.path().string(), error.message());
+    model.name = folder.filename().string();
     model.config = session.config();
     model.defaults = session.generation_defaults();
     model.tokenizer = session.tokenizer();

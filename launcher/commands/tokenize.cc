@@ -73,7 +73,9 @@ class TokenizeCommand final : public Command {
     ChatFlags chat = chat_;
     const std::filesystem::path path = tokenizer_path(flags_);
     // A tokenizer file alone says nothing of a template.
-    if (chat.chat_template.empty() && !std::filesystem::is_directory(path)) chat.chat_template = kDefaultChatTemplate;
+    std::error_code error;
+    if (chat.chat_template.empty() && !std::filesystem::is_directory(path, error))
+      chat.chat_template = kDefaultChatTemplate;
     OCTET_ASSIGN_OR_RETURN(const ChatTemplate format, open_chat_template(chat, path, tokenizer));
     OCTET_ASSIGN_OR_RETURN(std::vector<TokenId> ids, format.encode(messages, tokenizer));
     if (no_bos_ && tokenizer.bos_id() == ids.front()) ids.erase(ids.begin());

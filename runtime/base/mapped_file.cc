@@ -9,34 +9,21 @@
 #include <cstring>
 #include <utility>
 
+#include "runtime/base/unique_fd.h"
+
 namespace octet {
-namespace {
-
-// Closes the descriptor at the end of the scope; a mapping outlives it.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-}  // namespace
 
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info {};
   if (file.get() < 0 || ::fstat(file.get(), &info) != 0) {
     return invalid_input("{}: {}", path.string(), std::strerror(errno));
   }
-  if (!S_ISREG(info.st_mode)) return invalid_input("{}: not a regular file", path.string());
+  if (!S_ISREG(info.st_mode)) {
+    const char* is_folder = S_ISDIR(info.st_mode) ? "Is a directory, " : "";
+    return invalid_input("{}: {}not a regular file", path.string(), is_folder);
+  }
   const auto size = static_cast<size_t>(info.st_size);
   if (size == 0) return MappedFile(nullptr, 0);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);

@@ -7,7 +7,7 @@
 #include <set>
 #include <system_error>
 
-#include "runtime/model/text_file.h"
+#include "runtime/base/read_file.h"
 
 namespace octet {
 namespace {

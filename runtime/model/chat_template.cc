@@ -5,7 +5,7 @@
 #include <system_error>
 #include <utility>
 
-#include "runtime/model/text_file.h"
+#include "runtime/base/read_file.h"
 
 namespace octet {
 namespace {
@@ -19,12 +19,9 @@ constexpr std::string_view kContent = "{content}";
 // --- Which template ------------------------------------------------------------------------------------------------
 
 std::vector<fs::path> template_files(const fs::path& dir) {
-  std::vector<fs::path> files;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(dir, error)) {
-    if (entry.path().extension() == ".toml") files.push_back(entry.path());
-  }
-  std::ranges::sort(files);
+  const auto listed = files_of_folder(dir);
+  std::vector<fs::path> files = listed.ok() ? *listed : std::vector<fs::path>();
+  std::erase_if(files, [](const fs::path& file) { return file.extension() != ".toml"; });
   return files;
 }
 

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <utility>
 
-#include "runtime/model/text_file.h"
+#include "runtime/base/read_file.h"
 
 namespace octet {
 namespace {

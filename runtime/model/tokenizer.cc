@@ -7,11 +7,11 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/base/read_file.h"
 #include "runtime/model/added_tokens.h"
 #include "runtime/model/detokenizer.h"
 #include "runtime/model/sentencepiece_file.h"
 #include "runtime/model/text_cutter.h"
-#include "runtime/model/text_file.h"
 
 namespace octet {
 namespace {

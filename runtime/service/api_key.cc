@@ -1,6 +1,6 @@
 #include "runtime/service/api_key.h"
 
-#include "runtime/model/text_file.h"
+#include "runtime/base/read_file.h"
 
 namespace octet {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "runtime/base/address.h"
 #include "runtime/base/check.h"
-#include "runtime/model/text_file.h"
+#include "runtime/base/read_file.h"
 #include "runtime/service/api_key.h"
 #include "runtime/service/client_messages.h"
 #include "runtime/service/grpc_address.h"

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "runtime/model/text_file.h"
+#include "runtime/base/read_file.h"
 
 namespace octet {
 namespace {

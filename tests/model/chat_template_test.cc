@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "runtime/model/text_file.h"
+#include "runtime/base/read_file.h"
 #include "tests/model/tokenizer_fixtures.h"
 
 namespace octet {
