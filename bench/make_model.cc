@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
 #include "runtime/base/float16.h"
+#include "runtime/base/output_file.h"
+#include "runtime/base/read_file.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/model/model_config.h"
 #include "runtime/model/safetensors_writer.h"
@@ -178,15 +179,13 @@ Status make_model(const MakeModelOptions& options) {
   std::filesystem::create_directories(options.path, error);
   if (error) return failed("{}: {}", options.path.string(), error.message());
   for (const char* file : {"config.json", "params.json", "model.safetensors"}) {
-    if (std::filesystem::exists(options.path / file)) {
+    if (file_exists(options.path / file)) {
       return invalid_input("{}: there is a {} already", options.path.string(), file);
     }
   }
   OCTET_RETURN_IF_ERROR(check_room(options.path, checkpoint_bytes(options.shape)));
   OCTET_RETURN_IF_ERROR(write_weights(options));
-  std::ofstream file(options.path / "config.json", std::ios::binary);
-  file << config << std::flush;
-  return file.good() ? ok_status() : failed("{}: config.json cannot be written", options.path.string());
+  return write_whole_file(options.path / "config.json", config);
 }
 
 }  // namespace octet

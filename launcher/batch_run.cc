@@ -30,6 +30,7 @@ Status BatchRun::run(Engine& engine) {
     more = next_ < lines_.size() || !active_.empty();
   }
   bar.clear();
+  OCTET_RETURN_IF_ERROR(output_.sync());
   log_info("{} requests, {} failed, {} tokens in {:.1f} s ({:.1f} tokens/s)", lines_.size(), num_failed_,
            num_tokens_written_, seconds(), static_cast<double>(num_tokens_written_) / seconds());
   if (num_failed_ == 0) return ok_status();

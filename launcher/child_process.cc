@@ -41,6 +41,7 @@ struct ChildEnds {
   if (ends.output >= 0) dup2(ends.output, STDOUT_FILENO);
   dup2(ends.errors, STDERR_FILENO);
   std::signal(SIGPIPE, SIG_DFL);
+  std::signal(SIGXFSZ, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -108,7 +108,7 @@ int usage_error(const std::string& message, const CLI::App& active) {
 }
 
 // A descriptor that is closed would be taken by the next file that is opened, and what is meant for standard output
-// would go there. A reader that goes away is an error of the write, not a signal.
+// would go there. A reader that goes away, and a file that may not grow, are errors of the write, not signals.
 void prepare_standard_streams() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(descriptor, F_GETFD) >= 0) continue;
@@ -124,6 +124,24 @@ CLI::App& add_command(CLI::App& root, const Command& command) {
   const auto space = name.find(' ');
   if (space == std::string::npos) return *root.add_subcommand(name, command.summary());
   const std::string group_name = name.substr(0, space);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+// An exception that nobody took, or a thread that nobody joined: told as everything else is, then a crash.
+[[noreturn]] void end_by_exception() {
+  std::string what = "no exception";
+  if (const auto exception = std::current_exception()) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::exception& error) {
+      what = error.what();
+    } catch (...) {
+      what = "an exception of another kind";
+    }
+  }
+  log_error("terminated: {}", what);
+  flush_log();
+  std::abort();
   const auto names = subcommand_names(root);
   if (std::ranges::find(names, group_name) == names.end()) {
     CLI::App* group = root.add_subcommand(group_name, "Benchmarks: octet " + group_name + " --help");

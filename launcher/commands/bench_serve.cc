@@ -1,12 +1,11 @@
 // octet bench serve: a service under load.
-#include <fstream>
-
 #include "bench/serve_report.h"
 #include "launcher/client_flags.h"
 #include "launcher/commands/commands.h"
 #include "launcher/interrupt.h"
 #include "launcher/output.h"
 #include "launcher/text_input.h"
+#include "runtime/base/output_file.h"
 
 namespace octet {
 namespace {
@@ -47,7 +46,9 @@ class BenchServeCommand final : public Command {
     OCTET_ASSIGN_OR_RETURN(const auto client, ServiceClient::create(client_));
     OCTET_RETURN_IF_ERROR(client->get_model_info("", model_).status);
     OCTET_RETURN_IF_ERROR(plan());
-    if (!requests_file_.empty()) OCTET_RETURN_IF_ERROR(write_requests());
+    if (!requests_file_.empty()) {
+      OCTET_RETURN_IF_ERROR(write_whole_file(requests_file_, batch_lines(loads_.front().requests)));
+    }
     ServeBench bench(*client, check_interrupted);
     OCTET_RETURN_IF_ERROR(bench.check(model_.vocab_size, model_.max_context, options_.seed));
     std::vector<ServeRun> runs;
@@ -131,13 +132,6 @@ class BenchServeCommand final : public Command {
     ServeLoadOptions options = options_;
     options.seed += loads_.size();
     return draw_load(options, rate, model_.vocab_size);
-  }
-
-  Status write_requests() const {
-    std::ofstream file(requests_file_, std::ios::binary);
-    file << batch_lines(loads_.front().requests);
-    file.close();
-    return file ? ok_status() : failed("{}: cannot be written", requests_file_);
   }
 
   Status report(const std::vector<ServeRun>& runs) const {

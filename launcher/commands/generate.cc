@@ -44,7 +44,9 @@ class GenerateCommand final : public Command {
     batch_option_ = source("--input", source_file_, "many requests, one JSON object a line");
     chat_option_->excludes(ids_option_);
     batch_option_->excludes(ids_option_)->excludes(chat_option_);
-    CLI::Option* output = app.add_option("--output", output_file_, "where the answers to --input go, one a line");
+    CLI::Option* output = app.add_option("--output", output_file_,
+                                         "where the answers to --input go, one a line: a file, which a second run goes "
+                                         "on with; a pipe or a device; - for standard output");
     output->type_name("FILE")->needs(batch_option_);
     batch_option_->needs(output);
     app.add_flag("--json", json_, "print one JSON object (one a line with --num-samples) instead of text");

@@ -31,7 +31,7 @@ class LogitsCommand final : public Command {
     app.add_option("--positions", positions_, "ascending positions whose logits to write (default: all)")
         ->delimiter(',')
         ->type_name("N,N,…");
-    app.add_option("--out", out_, "the file to write")->required()->type_name("FILE");
+    app.add_option("--out", out_, "the file to write; - for standard output")->required()->type_name("FILE");
     declare_model_flags(app, model_);
   }
 

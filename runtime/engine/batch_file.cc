@@ -1,11 +1,7 @@
 #include "runtime/engine/batch_file.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "runtime/model/json_text.h"
 
@@ -66,27 +62,6 @@ Result<BatchRequest> read_request(const json& object, const GenerationParams& de
   }
   if (num_inputs != 1) return invalid_input("{} of \"prompt\", \"ids\" and \"messages\", not one", num_inputs);
   return request;
-}
-
-Result<std::string> read_file(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
-  if (!file.is_open() || file.bad()) return invalid_input("{}: cannot be read", path.string());
-  return text.str();
-}
-
-// The file is the old or the new one at every moment.
-Status replace_file(const std::filesystem::path& path, std::string_view text) {
-  std::filesystem::path beside = path;
-  beside += ".tmp";
-  std::ofstream file(beside, std::ios::binary | std::ios::trunc);
-  file << text << std::flush;
-  std::error_code error;
-  if (file.good()) std::filesystem::rename(beside, path, error);
-  if (!file.good() || error) return failed("{}: cannot be written", path.string());
-  return ok_status();
 }
 
 }  // namespace
@@ -152,21 +127,12 @@ Result<BatchProgress> scan_batch_output(std::string_view text) {
 }
 
 Result<BatchOutput> BatchOutput::open(const std::filesystem::path& path) {
-  OCTET_ASSIGN_OR_RETURN(const std::string text, read_file(path));
+  OCTET_ASSIGN_OR_RETURN(GrowingFile file, GrowingFile::open(path));
+  OCTET_ASSIGN_OR_RETURN(const std::string text, file.read());
   Result<BatchProgress> progress = scan_batch_output(text);
   if (!progress.ok()) return invalid_input("{}: {}", path.string(), progress.status().message());
-  if (progress->kept != text) OCTET_RETURN_IF_ERROR(replace_file(path, progress->kept));
-  File file(std::fopen(path.c_str(), "ab"));
-  if (file == nullptr) return invalid_input("{}: {}", path.string(), std::strerror(errno));
+  if (progress->kept != text) OCTET_RETURN_IF_ERROR(file.replace(progress->kept));
   return BatchOutput(path, *std::move(progress), std::move(file));
-}
-
-Status BatchOutput::append(std::string_view line) {
-  const std::string whole = std::string(line) + "\n";
-  if (std::fwrite(whole.data(), 1, whole.size(), file_.get()) != whole.size() || std::fflush(file_.get()) != 0) {
-    return failed("{}: {}", path_.string(), std::strerror(errno));
-  }
-  return ok_status();
 }
 
 }  // namespace octet

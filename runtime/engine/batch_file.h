@@ -2,15 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "runtime/base/output_file.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/generation_params.h"
 #include "runtime/engine/prompt_source.h"
@@ -49,7 +48,8 @@ struct BatchProgress {
 // kInvalidInput, naming the line, if the text is not the output of a batch: such a file is not to be overwritten.
 Result<BatchProgress> scan_batch_output(std::string_view text);
 
-// The file of answers. Lines are written whole, one by one, so that an interrupted run loses no more than the last one.
+// Where the answers go. In a file, lines are written whole, one by one, so that an interrupted run loses no more than
+// the last one; one process at a time has it. Standard output ("-"), pipes and devices are written to and nothing else.
 class BatchOutput {
  public:
   // Goes on with the file at `path`, or begins it; what is not to be kept is removed from it first, all or nothing.
@@ -58,21 +58,18 @@ class BatchOutput {
   const std::filesystem::path& path() const { return path_; }
   // Of the earlier runs.
   const BatchProgress& progress() const { return progress_; }
-  // Appends a line (without its end) and hands it to the system.
-  Status append(std::string_view line);
+  // Appends a line (without its end) and hands it to the system. kFailed where it has no room: none of it is there.
+  Status append(std::string_view line) { return file_.append(line); }
+  // What was appended is on the disk.
+  Status sync() { return file_.sync(); }
 
  private:
-  struct CloseFile {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  using File = std::unique_ptr<std::FILE, CloseFile>;
-
-  BatchOutput(std::filesystem::path path, BatchProgress progress, File file)
+  BatchOutput(std::filesystem::path path, BatchProgress progress, GrowingFile file)
       : path_(std::move(path)), progress_(std::move(progress)), file_(std::move(file)) {}
 
   std::filesystem::path path_;
   BatchProgress progress_;
-  File file_;
+  GrowingFile file_;
 };
 
 }  // namespace octet

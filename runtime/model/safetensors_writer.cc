@@ -1,7 +1,5 @@
 #include "runtime/model/safetensors_writer.h"
 
-#include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/check.h"
@@ -11,10 +9,6 @@ namespace octet {
 namespace {
 
 constexpr size_t kHeaderAlignment = 8;
-
-Status io_error(const std::filesystem::path& path) {
-  return failed("{}: cannot be written: {}", path.string(), std::strerror(errno));
-}
 
 int64_t num_bytes(const TensorDeclaration& declaration) {
   int64_t bytes = dtype_size(declaration.dtype);
@@ -36,32 +30,11 @@ Result<SafetensorsWriter> SafetensorsWriter::create(const std::filesystem::path&
         {"dtype", dtype_name(declaration.dtype)}, {"shape", declaration.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
-  std::filesystem::path partial = path;
-  partial += ".partial";
-  std::FILE* file = std::fopen(partial.c_str(), "wbe");
-  if (file == nullptr) return io_error(partial);
-  SafetensorsWriter writer(path, file);
+  OCTET_ASSIGN_OR_RETURN(NewFile file, NewFile::create(path));
+  SafetensorsWriter writer(path, std::move(file));
   OCTET_RETURN_IF_ERROR(writer.write_header(header.dump()));
   writer.bytes_left_ = offset;
   return writer;
-}
-
-SafetensorsWriter::~SafetensorsWriter() {
-  if (file_ == nullptr) return;
-  file_.reset();
-  std::error_code ignored;
-  std::filesystem::remove(partial_path(), ignored);
-}
-
-std::filesystem::path SafetensorsWriter::partial_path() const {
-  std::filesystem::path partial = path_;
-  partial += ".partial";
-  return partial;
-}
-
-Status SafetensorsWriter::write(const void* data, size_t size) {
-  if (size == 0) return ok_status();  // an empty tensor's data may be null, which fwrite does not take
-  return std::fwrite(data, 1, size, file_.get()) == size ? ok_status() : io_error(partial_path());
 }
 
 // Spaces round the header up, so that the data of a mapped file begins aligned.
@@ -69,24 +42,19 @@ Status SafetensorsWriter::write_header(std::string header) {
   header.resize((header.size() + kHeaderAlignment - 1) / kHeaderAlignment * kHeaderAlignment, ' ');
   OCTET_CHECK(static_cast<int64_t>(header.size()) <= kMaxSafetensorsHeader, "{} bytes of header", header.size());
   const uint64_t length = header.size();
-  OCTET_RETURN_IF_ERROR(write(&length, sizeof(length)));
-  return write(header.data(), header.size());
+  OCTET_RETURN_IF_ERROR(file_.write(std::as_bytes(std::span(&length, 1))));
+  return file_.write(header);
 }
 
 Status SafetensorsWriter::append(std::span<const std::byte> bytes) {
   bytes_left_ -= static_cast<int64_t>(bytes.size());
   OCTET_CHECK(bytes_left_ >= 0, "{}: {} bytes more than declared", path_.string(), -bytes_left_);
-  return write(bytes.data(), bytes.size());
+  return file_.write(bytes);
 }
 
 Status SafetensorsWriter::finish() {
   OCTET_CHECK(bytes_left_ == 0, "{}: {} bytes missing", path_.string(), bytes_left_);
-  if (std::fflush(file_.get()) != 0) return io_error(partial_path());
-  std::error_code error;
-  std::filesystem::rename(partial_path(), path_, error);
-  if (error) return failed("{}: cannot be written: {}", path_.string(), error.message());
-  file_.reset();
-  return ok_status();
+  return file_.commit();
 }
 
 Status write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors) {

@@ -3,13 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "runtime/base/output_file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/tensor.h"
 
@@ -21,35 +21,24 @@ struct TensorDeclaration {
   std::vector<int64_t> shape;
 };
 
-// The tensors are declared first, then their bytes are appended in that order, in pieces of any size. The file is
-// written as "PATH.partial" and takes its name in finish(), so a file under the name is always whole; a writer that is
-// destroyed unfinished removes what it wrote. Errors (kFailed) name the path. Not thread-safe.
+// The tensors are declared first, then their bytes are appended in that order, in pieces of any size. A NewFile: what
+// is under the name is always whole, and standard output ("-") and pipes are written through. Not thread-safe.
 class SafetensorsWriter {
  public:
   // Names must be different from each other and from "__metadata__".
   static Result<SafetensorsWriter> create(const std::filesystem::path& path,
                                           std::span<const TensorDeclaration> declarations);
-  SafetensorsWriter(SafetensorsWriter&&) noexcept = default;
-  SafetensorsWriter& operator=(SafetensorsWriter&&) = delete;
-  ~SafetensorsWriter();
-
   // REQUIRES: no more bytes, in all, than the declarations ask for.
   Status append(std::span<const std::byte> bytes);
   // REQUIRES: every declared byte was appended. Call once.
   Status finish();
 
  private:
-  struct CloseFile {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-
-  SafetensorsWriter(std::filesystem::path path, std::FILE* file) : path_(std::move(path)), file_(file) {}
-  std::filesystem::path partial_path() const;
-  Status write(const void* data, size_t size);
+  SafetensorsWriter(std::filesystem::path path, NewFile file) : path_(std::move(path)), file_(std::move(file)) {}
   Status write_header(std::string header);
 
   std::filesystem::path path_;
-  std::unique_ptr<std::FILE, CloseFile> file_;  // null once finished or moved from
+  NewFile file_;
   int64_t bytes_left_ = 0;
 };
 
