@@ -28,6 +28,7 @@ class ChatCommand final : public Command {
            "  octet chat --model ~/Mixtral-8x7B-Instruct-v0.1\n"
            "  octet chat --system \"Answer in verse.\" --temperature 0.5\n"
            "  printf 'Hello\\nAnd again?\\n' | octet chat       a line is a message, an answer for each\n"
+           "Through pipes and files, answers are blocks of lines with a blank line between two of them.\n"
            "Ctrl-C stops an answer; at the prompt it ends the conversation, as Ctrl-D does.";
   }
 
@@ -113,8 +114,8 @@ class ChatCommand final : public Command {
     }
   }
 
-  Status stream_answer(Generator& generator, std::string& answer) const {
-    Status output_status;
+  Status stream_answer(Generator& generator, std::string& answer) {
+    Status output_status = num_answers_++ > 0 && separates_ ? print("\n") : ok_status();
     GenerationHooks hooks;
     hooks.on_text = [&](int64_t, const std::string& text) {
       if (output_status.ok()) output_status = print(text);
@@ -148,6 +149,8 @@ class ChatCommand final : public Command {
   size_t num_kept_ = 0;  // messages in front that never leave
   bool interactive_ = isatty(STDIN_FILENO) != 0;
 };
+  bool separates_ =
+      !interactive_ || !output_is_terminal();  // at a terminal the next message stands between two answers
 
 }  // namespace
 

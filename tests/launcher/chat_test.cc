@@ -100,6 +100,7 @@ TEST(GenerateChat, BadConversationsAreRefused) {
   }
 }
 
+// A script's answers are blocks with a blank line between two.
 TEST(Chat, EveryAnswerFollowsFromTheWholeConversation) {
   json messages = json::array();
   std::string expected, input;
@@ -108,7 +109,7 @@ TEST(Chat, EveryAnswerFollowsFromTheWholeConversation) {
     const std::string answer = answer_to(messages, kFlags);
     ASSERT_FALSE(answer.empty());
     messages.push_back(message("assistant", answer));
-    expected += answer + "\n";
+    expected += (expected.empty() ? "" : "\n") + answer + "\n";
     input += std::string(line) + "\n\n";  // blank lines are not messages
   }
   EXPECT_EQ(output_of(chat(), {.input = input}), expected);
@@ -127,7 +128,9 @@ TEST(Chat, OldMessagesLeaveASmallContext) {
   for (int i = 0; i < 20; ++i) input += "And it came to pass, when the king heard the words of the prophet\n";
   const Outcome outcome = run_octet(chat({"--max-context", "192"}), {.input = input});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_EQ(lines_of(outcome.out).size(), 20U);
+  const auto lines = lines_of(outcome.out);
+  EXPECT_EQ(lines.size(), 20U + 19U);
+  EXPECT_EQ(std::ranges::count(lines, ""), 19);
   EXPECT_THAT(outcome.err, HasSubstr("oldest"));
 }
 
