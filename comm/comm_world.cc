@@ -1,7 +1,5 @@
 #include "comm/comm_world.h"
 
-#include <unistd.h>
-
 #include <utility>
 
 #include "runtime/base/log.h"
@@ -15,7 +13,7 @@ void CommWorld::set_failure_handler(std::function<void(const Status&)> handler) 
 void CommWorld::fail(const Status& status) {
   if (failure_handler_) failure_handler_(status);
   log_error("rank {} (host {}): {}", rank(), host_name(), status.message());
-  _exit(status.exit_code());
+  end_process(status.exit_code());
 }
 
 }  // namespace octet

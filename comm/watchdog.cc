@@ -177,7 +177,7 @@ void Watchdog::end(const JobFailure& failure, bool print) {
   if (options_.on_failure) options_.on_failure(failure);
   if (print || rank_ == 0) tell_everybody(failure);
   abort_collectives(world_);
-  _exit(failure.exit_code);
+  end_process(failure.exit_code);
 }
 
 // Who tells has printed the line: rank 0, or a rank that has given up on rank 0. Only a rank that failed itself asks

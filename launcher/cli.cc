@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
+#include <exception>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -32,14 +34,20 @@ Exit codes: 0 done, 1 failed while running, 2 bad input, 3 a rank was lost or hu
 // What every command has.
 struct CommonFlags {
   std::string config;
-  std::string log_level = "info";
+  LogOptions log;
 };
 
 void declare_common(CLI::App& app, CommonFlags& flags) {
   app.add_option("--config", flags.config, "TOML file with flags' names as keys; a flag given here beats it")
       ->type_name("FILE");
-  app.add_option("--log-level", flags.log_level, "debug, info, warn, error or off; the log goes to stderr")
+  app.add_option("--log-level", flags.log.level, "debug, info, warn, error or off; the log goes to stderr")
       ->type_name("LEVEL")
+      ->capture_default_str();
+  app.add_option("--log-format", flags.log.format,
+                 "text, or json: an object a line with time, level, rank, message and fields such as request, finish "
+                 "and output_tokens; octet run hands it to its ranks")
+      ->type_name("FORMAT")
+      ->envname(kLogFormatVariable)
       ->capture_default_str();
 }
 
@@ -116,14 +124,6 @@ void prepare_standard_streams() {
     OCTET_CHECK(stand_in == descriptor, "descriptor {}", stand_in);
   }
   std::signal(SIGPIPE, SIG_IGN);
-}
-
-// Where the command's flags are declared; its group is made with its first command.
-CLI::App& add_command(CLI::App& root, const Command& command) {
-  const std::string name = command.name();
-  const auto space = name.find(' ');
-  if (space == std::string::npos) return *root.add_subcommand(name, command.summary());
-  const std::string group_name = name.substr(0, space);
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
@@ -142,6 +142,14 @@ CLI::App& add_command(CLI::App& root, const Command& command) {
   log_error("terminated: {}", what);
   flush_log();
   std::abort();
+}
+
+// Where the command's flags are declared; its group is made with its first command.
+CLI::App& add_command(CLI::App& root, const Command& command) {
+  const std::string name = command.name();
+  const auto space = name.find(' ');
+  if (space == std::string::npos) return *root.add_subcommand(name, command.summary());
+  const std::string group_name = name.substr(0, space);
   const auto names = subcommand_names(root);
   if (std::ranges::find(names, group_name) == names.end()) {
     CLI::App* group = root.add_subcommand(group_name, "Benchmarks: octet " + group_name + " --help");
@@ -150,11 +158,14 @@ CLI::App& add_command(CLI::App& root, const Command& command) {
   return *root.get_subcommand(group_name)->add_subcommand(name.substr(space + 1), command.summary());
 }
 
-int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
+int run_command(CLI::App& app, Command& command, CommonFlags& common) {
   if (!common.config.empty()) {
     if (const Status status = apply_config_file(common.config, app); !status.ok()) return fail(status);
   }
-  if (const Status status = init_log(common.log_level, process_label()); !status.ok()) return fail(status);
+  if (const Status status = init_log(common.log); !status.ok()) return fail(status);
+  // For the ranks of a job.
+  common.log.format == "text" ? unsetenv(kLogFormatVariable)
+                              : setenv(kLogFormatVariable, common.log.format.c_str(), /*overwrite=*/1);
   const Status status = command.run();
   return status.ok() ? 0 : fail(status);
 }
@@ -163,12 +174,15 @@ int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
 
 int run_cli(int argc, char** argv) {
   prepare_standard_streams();
-  OCTET_CHECK(init_log("info", process_label()).ok());
+  CommonFlags common;
+  common.log.rank = launched_rank();
+  common.log.label = process_label();
+  OCTET_CHECK(init_log(common.log).ok());
+  std::set_terminate(end_by_exception);
   CLI::App root{"Octet runs Mixtral-architecture language models (sparse mixture of experts).", "octet"};
   root.set_version_flag("--version", "octet " OCTET_VERSION);
   root.require_subcommand(1);
   root.footer(kFooter);
-  CommonFlags common;
   const auto commands = make_commands();
   for (const auto& command : commands) {
     CLI::App& sub = add_command(root, *command);

@@ -9,6 +9,9 @@
 
 namespace octet {
 
+// An environment variable with --log-format's default: octet run tells its ranks so.
+inline constexpr const char* kLogFormatVariable = "OCTET_LOG_FORMAT";
+
 class Command {
  public:
   virtual ~Command() = default;

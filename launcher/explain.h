@@ -10,9 +10,9 @@
 
 namespace octet {
 
-// A few lines of text.
-std::string explain_layout(const ModelConfig& config, const Topology& topology,
-                           const std::vector<std::vector<int32_t>>& experts_of_place, const RowLayoutChooser& chooser,
-                           DType exchange_dtype);
+// A few lines, without their ends.
+std::vector<std::string> explain_layout(const ModelConfig& config, const Topology& topology,
+                                        const std::vector<std::vector<int32_t>>& experts_of_place,
+                                        const RowLayoutChooser& chooser, DType exchange_dtype);
 
 }  // namespace octet

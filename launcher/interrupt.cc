@@ -1,8 +1,8 @@
 #include "launcher/interrupt.h"
 
-#include <unistd.h>
-
 #include <csignal>
+
+#include "runtime/base/log.h"
 
 namespace octet {
 namespace {
@@ -10,7 +10,7 @@ namespace {
 volatile std::sig_atomic_t interrupted = 0;  // the signal that came
 
 void on_signal(int signal) {
-  if (interrupted != 0) _exit(130);
+  if (interrupted != 0) end_process(130);
   interrupted = signal;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "comm/comm_factory.h"
+#include "runtime/base/log.h"
 
 namespace octet {
 
@@ -38,12 +39,14 @@ ProgressBar::ProgressBar(std::string label, int64_t total, std::string total_tex
       enabled_(total > 0 && isatty(STDERR_FILENO) != 0) {}
 
 void ProgressBar::clear() {
-  if (last_percent_ >= 0) std::fputs("\r\033[K", stderr);
+  if (last_percent_ < 0) return;
+  write_to_terminal("\r\033[K");
+  flush_log();  // what standard output shows next is not to be taken away with it
   last_percent_ = -1;
 }
 
 void ProgressBar::update(int64_t done, std::string_view note) {
-  if (!enabled_) return;
+  if (!enabled_ || !log_is_idle()) return;
   const int percent = static_cast<int>(100 * done / total_);
   const auto now = std::chrono::steady_clock::now();
   const bool note_is_due = !note.empty() && now - last_drawn_ > std::chrono::milliseconds(200);
@@ -53,8 +56,7 @@ void ProgressBar::update(int64_t done, std::string_view note) {
   constexpr int kWidth = 30;
   std::string bar(static_cast<size_t>(percent * kWidth / 100), '#');
   bar.resize(kWidth, '.');
-  fmt::print(stderr, "\r{} [{}] {:3}% of {}{}\033[K", label_, bar, percent, total_text_, note);
-  std::fflush(stderr);
+  write_to_terminal(fmt::format("\r{} [{}] {:3}% of {}{}\033[K", label_, bar, percent, total_text_, note));
 }
 
 }  // namespace octet

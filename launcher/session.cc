@@ -1,7 +1,5 @@
 #include "launcher/session.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 
@@ -15,9 +13,9 @@
 #include "launcher/memory_plan.h"
 #include "launcher/model_options.h"
 #include "launcher/output.h"
-#include "runtime/base/read_file.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
+#include "runtime/base/read_file.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/model/check_weights.h"
 
@@ -152,7 +150,7 @@ Session::~Session() {
 
 void Session::end_job(const Status& status) {
   if (watchdog_ != nullptr) watchdog_->end_job(status);
-  _exit(status.exit_code());
+  end_process(status.exit_code());
 }
 
 Status Session::follow() {
@@ -199,9 +197,12 @@ Status Session::load_shard() {
            human_bytes(static_cast<double>(total_bytes)), load_seconds_, human_bytes(bytes / load_seconds_),
            backend_->name(), options_.num_pages * kPageTokens,
            human_bytes(static_cast<double>(options_.num_pages * page_bytes())));
-  if (flags_.explain && leads())
-    log_info("{}", explain_layout(config_, topology_, options_.experts_of_place, runner_->row_layouts(),
-                                  options_.exchange_dtype));
+  if (flags_.explain && leads()) {
+    for (const std::string& line : explain_layout(config_, topology_, options_.experts_of_place, runner_->row_layouts(),
+                                                  options_.exchange_dtype)) {
+      log_info("{}", line);
+    }
+  }
   checkpoint_.reset();
   return ok_status();
 }

@@ -27,13 +27,7 @@ UniqueFd catch_signals() {
   return UniqueFd(signalfd(-1, &signals, SFD_CLOEXEC));
 }
 
-void write_errors(const std::string& text) {
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t count = write(STDERR_FILENO, text.data() + done, text.size() - done);
-    if (count <= 0) return;  // nobody listens any more
-    done += static_cast<size_t>(count);
-  }
-}
+void write_errors(const std::string& text) { pass_on_lines(text, "launcher"); }
 
 // Passes on what comes until the stream ends or nothing has come for a while.
 void take_rest(int descriptor, LauncherOutput& output) {

@@ -1,7 +1,5 @@
 #include "kernels/cuda/cuda_check.h"
 
-#include <cstdlib>
-
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 
@@ -12,7 +10,7 @@ void cuda_call_failed(const char* call, cudaError_t error, const char* file, int
   cudaGetDevice(&device);
   log_error("{}:{}: {} failed on GPU {}: {} ({})", file, line, call, device, cudaGetErrorString(error),
             cudaGetErrorName(error));
-  std::_Exit(failed("").exit_code());
+  end_process(failed("").exit_code());
 }
 
 void* allocate_gpu(size_t bytes) {
@@ -31,12 +29,12 @@ void* allocate_gpu(size_t bytes) {
       "out of memory on GPU {}: {:.3f} GB more are needed, {:.3f} of its {:.3f} GB are free; a smaller --kv-cache, "
       "--max-batch or --prefill-chunk takes less, and so do more ranks",
       device, gigabytes(bytes), gigabytes(free), gigabytes(total));
-  std::_Exit(failed("").exit_code());
+  end_process(failed("").exit_code());
 }
 
 void cublas_call_failed(const char* call, cublasStatus_t status, const char* file, int line) {
   log_error("{}:{}: {} failed: {}", file, line, call, cublasGetStatusName(status));
-  std::_Exit(failed("").exit_code());
+  end_process(failed("").exit_code());
 }
 
 }  // namespace octet

@@ -61,8 +61,8 @@ class ChatCommand final : public Command {
     if (params_.num_samples != 1) return invalid_input("--num-samples {}: a chat has one answer", params_.num_samples);
     if (system_option_->count() > 0) messages_.push_back({"system", system_});
     num_kept_ = messages_.size();
-    OCTET_RETURN_IF_ERROR(try_out(generator));
     OCTET_RETURN_IF_ERROR(check_standard_input());
+    OCTET_RETURN_IF_ERROR(try_out(generator));
     OCTET_RETURN_IF_ERROR(generator.load());
     for (std::string line; read_line(line);) {
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
@@ -70,7 +70,7 @@ class ChatCommand final : public Command {
       if (!interactive_ || status.code() != StatusCode::kInvalidInput) OCTET_RETURN_IF_ERROR(status);
       if (!status.ok()) log_error("{}", status.message());
     }
-    if (interactive_) std::cerr << '\n';
+    if (interactive_) write_to_terminal("\n");
     return interactive_ && take_interrupt() ? ok_status() : check_interrupted();
   }
 
@@ -83,7 +83,7 @@ class ChatCommand final : public Command {
 
   // False at the end of the input, and when an interrupt comes instead of a line.
   bool read_line(std::string& line) const {
-    if (interactive_) std::cerr << "> " << std::flush;
+    if (interactive_) write_to_terminal("> ");
     return check_interrupted().ok() && static_cast<bool>(std::getline(std::cin, line));
   }
 
@@ -147,10 +147,11 @@ class ChatCommand final : public Command {
   GenerationParams params_;
   std::vector<ChatMessage> messages_;
   size_t num_kept_ = 0;  // messages in front that never leave
+  int64_t num_answers_ = 0;
   bool interactive_ = isatty(STDIN_FILENO) != 0;
-};
   bool separates_ =
       !interactive_ || !output_is_terminal();  // at a terminal the next message stands between two answers
+};
 
 }  // namespace
 

@@ -108,7 +108,9 @@ class PlanCommand final : public Command {
                       const RowLayoutChooser& chooser) const {
     std::string text = fmt::format(
         "{}{}\n{}\n", plan.model.string(), plan.has_weights ? "" : " (no weights there: 16 bits each)",
-        explain_layout(plan.config, plan.topology, plan.experts_of_place, chooser, exchange_dtype(model_flags_)));
+        fmt::join(
+            explain_layout(plan.config, plan.topology, plan.experts_of_place, chooser, exchange_dtype(model_flags_)),
+            "\n"));
     for (const StepTraffic& step : plan.traffic) {
       text += fmt::format("{:<8} steps of {} row{}: {}, {} rounds a layer, {} a token sent by a rank\n", step.phase,
                           step.rows, step.rows > 1 ? "s" : "", row_layout_name(step.layout), step.rounds_per_layer,

@@ -131,7 +131,9 @@ class RunCommand final : public Command {
     }
     job.interface = cluster.interface;
     job.as_root = geteuid() == 0;
-    if (std::getenv("OCTET_MODEL") != nullptr) job.environment.emplace_back("OCTET_MODEL");
+    for (const char* name : {"OCTET_MODEL", kLogFormatVariable}) {
+      if (std::getenv(name) != nullptr) job.environment.emplace_back(name);
+    }
     job.launcher_args = cluster.mpirun_args;
     job.program = {cluster.binary.empty() ? own_binary().string() : cluster.binary};
     job.program.insert(job.program.end(), command.begin(), command.end());

@@ -1,6 +1,4 @@
 // octet serve: the generation service.
-#include <unistd.h>
-
 #include <array>
 #include <atomic>
 #include <csignal>
@@ -126,7 +124,7 @@ class ServeCommand final : public Command {
     for (;;) {
       if (const int signal = signals.wait(kTick); signal != 0) {
         if (draining || (signal != SIGUSR1 && launched_as_rank())) end_now(session, server);
-        if (loading.valid() && !launched_as_rank()) _exit(0);  // there is nothing to drain
+        if (loading.valid() && !launched_as_rank()) end_process(0);  // there is nothing to drain
         log_info("draining: the service ends when its streams have; a second signal ends it at once");
         server.drain();
         draining = true;

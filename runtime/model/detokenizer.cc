@@ -3,7 +3,7 @@
 #include <charconv>
 
 #include "runtime/base/check.h"
-#include "runtime/model/utf8.h"
+#include "runtime/base/utf8.h"
 
 namespace octet {
 namespace {

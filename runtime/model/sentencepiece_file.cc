@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "runtime/model/utf8.h"
+#include "runtime/base/utf8.h"
 
 namespace octet {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "runtime/model/utf8.h"
+#include "runtime/base/utf8.h"
 
 namespace octet {
 

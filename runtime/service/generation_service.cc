@@ -115,10 +115,14 @@ void GenerationService::on_token(GenerationCall& call, const TokenEvent& event) 
 
 void GenerationService::on_sample(const GenerationCall& call, const FinishEvent& event) {
   const auto now = GenerationCall::Clock::now();
-  log_info("request={} sample={} finish={} prompt_tokens={} output_tokens={} cached_tokens={} preemptions={} s={:.3f}",
-           call.request_id(), event.id.sample, finish_reason_name(event.reason), event.num_prompt_tokens,
-           event.num_output_tokens, event.num_cached_tokens, event.num_preemptions,
-           seconds_between(call.arrival(), now));
+  log_event(LogLevel::kInfo, {{"request", call.request_id()},
+                              {"sample", event.id.sample},
+                              {"finish", finish_reason_name(event.reason)},
+                              {"prompt_tokens", event.num_prompt_tokens},
+                              {"output_tokens", event.num_output_tokens},
+                              {"cached_tokens", event.num_cached_tokens},
+                              {"preemptions", event.num_preemptions},
+                              {"s", seconds_between(call.arrival(), now)}});
   const bool succeeded = event.reason != FinishReason::kCancelled && event.reason != FinishReason::kError;
   if (succeeded) metrics_.on_sample(event, seconds_between(call.arrival(), now));
 }
@@ -179,7 +183,7 @@ Rpc* GenerationService::take(grpc::CallbackServerContext& context, const v1::Gen
   }
   if (!status.ok()) {
     metrics_.on_failure(failure_reason(status.error_code()));
-    log_debug("request={} refused: {}", quote(request.request_id()), status.error_message());
+    log_event(LogLevel::kDebug, {{"request", request.request_id()}}, "refused: " + status.error_message());
     rpc->finish(status);
     return rpc.get();
   }
@@ -204,7 +208,8 @@ void GenerationService::on_end(const GenerationCall& call, const grpc::Status& s
   calls_.remove(call);
   if (status.ok()) return;
   metrics_.on_failure(failure_reason(status.error_code()));
-  log_info("request={} failed: {} {}", call.request_id(), failure_reason(status.error_code()), status.error_message());
+  log_event(LogLevel::kInfo, {{"request", call.request_id()}, {"reason", failure_reason(status.error_code())}},
+            "failed: " + status.error_message());
 }
 
 grpc::ServerUnaryReactor* GenerationService::Generate(grpc::CallbackServerContext* context,

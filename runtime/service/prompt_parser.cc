@@ -1,7 +1,7 @@
 #include "runtime/service/prompt_parser.h"
 
+#include "runtime/base/utf8.h"
 #include "runtime/model/detokenizer.h"
-#include "runtime/model/utf8.h"
 
 namespace octet {
 namespace {

@@ -4,8 +4,8 @@
 #include <charconv>
 #include <utility>
 
+#include "runtime/base/utf8.h"
 #include "runtime/model/detokenizer.h"
-#include "runtime/model/utf8.h"
 #include "runtime/service/prompt_parser.h"
 
 namespace octet {

@@ -3,7 +3,7 @@
 #include <google/protobuf/message_lite.h>
 
 #include "runtime/base/check.h"
-#include "runtime/model/utf8.h"
+#include "runtime/base/utf8.h"
 #include "runtime/service/octet.pb.h"
 
 namespace octet {

@@ -100,7 +100,7 @@ Status run(const std::vector<std::string>& arguments) {
   signal(SIGTERM, SIG_IGN);  // mpirun's, soon after a rank has died: these are to say why first
   OCTET_ASSIGN_OR_RETURN(std::unique_ptr<CommWorld> world, make_comm_world());
   const int rank = world->rank();
-  OCTET_RETURN_IF_ERROR(init_log("info", fmt::format("octet rank {}", rank)));
+  OCTET_RETURN_IF_ERROR(init_log({.label = fmt::format("octet rank {}", rank), .rank = rank}));
   const std::string device = arguments.size() > 4 ? arguments[4] : "reference";
   OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({device, 1, "", world->local_rank()}));
   OCTET_ASSIGN_OR_RETURN(world, make_device_world(std::move(world), backend->memory_kind()));

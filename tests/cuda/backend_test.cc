@@ -61,7 +61,7 @@ TEST_F(CudaBackendTest, ModelsThatItCannotRunAreRefusedByWhatHelps) {
 TEST_F(CudaBackendTest, WhatTheGpuHasNoMemoryForEndsTheProcessWithTheNumbers) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto allocate = [this] {
-    OCTET_CHECK(init_log("error", "octet").ok());
+    OCTET_CHECK(init_log({.level = "error"}).ok());
     backend_->allocate(size_t{1} << 40);
   };
   EXPECT_EXIT(allocate(), ::testing::ExitedWithCode(1),

@@ -4,8 +4,8 @@
 #include <string_view>
 
 #include "runtime/base/check.h"
+#include "runtime/base/utf8.h"
 #include "runtime/model/tokenizer.h"
-#include "runtime/model/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto tokenizer = octet::Tokenizer::parse({reinterpret_cast<const char*>(data), size});

@@ -5,7 +5,7 @@
 #include <random>
 
 #include "launcher/remote_generator.h"
-#include "runtime/model/utf8.h"
+#include "runtime/base/utf8.h"
 #include "tests/launcher/run_job.h"
 #include "tests/service/test_server.h"
 

@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "runtime/model/utf8.h"
+#include "runtime/base/utf8.h"
 #include "tests/model/tokenizer_fixtures.h"
 
 namespace octet {

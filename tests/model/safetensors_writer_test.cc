@@ -89,7 +89,7 @@ TEST(SafetensorsWriter, APathThatCannotBeWrittenIsAnError) {
 }
 
 TEST(SafetensorsWriterDeathTest, ByteCountsMustBeAsDeclared) {
-  ASSERT_TRUE(init_log("error", "octet").ok());  // checks report on stderr
+  ASSERT_TRUE(init_log({.level = "error"}).ok());  // checks report on stderr
   const TempFolder folder;
   const std::vector<TensorDeclaration> declarations = {{"a", DType::kF32, {2}}};
   auto writer = SafetensorsWriter::create(folder / "x", declarations);

@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "runtime/model/utf8.h"
+#include "runtime/base/utf8.h"
 
 namespace octet {
 namespace {

@@ -83,7 +83,7 @@ class TestServer {
       : tokenizer_(open_tokenizer()),
         model_(std::move(model)),
         runner_(runner == nullptr ? static_cast<ModelRunner&>(model_->model()) : *runner) {
-    spdlog::set_level(spdlog::level::warn);
+    OCTET_CHECK(init_log({.level = "warn"}).ok());
     options.server.listen = "127.0.0.1:0";
     if (!options.server.metrics_listen.empty()) options.server.metrics_listen = "127.0.0.1:0";
     auto server = Server::start(options.server, describe(options), options.watch);

@@ -1,4 +1,4 @@
-#include "runtime/model/utf8.h"
+#include "runtime/base/utf8.h"
 
 #include <algorithm>
 
