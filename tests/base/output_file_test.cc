@@ -40,8 +40,10 @@ class OutputFile : public ::testing::Test {
     OCTET_CHECK(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
   }
   std::vector<std::string> names() const {
+    const auto paths = files_of_folder(folder_.path());
+    OCTET_CHECK(paths.ok());
     std::vector<std::string> names;
-    for (const fs::path& path : *files_of_folder(folder_.path())) names.push_back(path.filename());
+    for (const fs::path& path : *paths) names.push_back(path.filename());
     return names;
   }
 

@@ -43,7 +43,7 @@ TEST_F(Files, AFolderIsNoFile) {
            {"generate", "--input", folder, "--output", folder_ / "out"},
            {"generate", "--input", input_, "--output", folder},
            {"generate", "x", "--config", folder},
-           {"generate", "x", "--chat-template", folder + "/"},
+           {"chat", "--chat-template", folder + "/"},
            {"generate", "x", "--model", kDemoModel / "config.json"},
            {"tokenize", "--file", folder},
            {"tokenize", "--chat", folder},

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,7 +54,6 @@ struct Launch {
   std::filesystem::path folder = {};                                  // to work in; empty: the tests' own
   std::string stdout_path = {};                                       // where standard output goes instead of to us
   bool stdout_closed = false;                                         // there is no standard output at all
-  bool errors_unread = false;                                         // standard error: RunningOctet::read_errors
   std::vector<std::string> wrapper = {};                              // words before the program, which they run
 };
 
@@ -65,18 +63,13 @@ struct Outcome {
   std::string err;
 };
 
-// A process under way. Its standard error goes to a file, so that it never waits for us to read it; with errors_unread
-// it is a pipe of one page.
+// A process under way. Its standard error goes to a file, so that it never waits for us to read it.
 class RunningOctet {
  public:
   explicit RunningOctet(const std::vector<std::string>& arguments, const Launch& launch = {}) {
     std::array<int, 2> out{}, in{};
     OCTET_CHECK(::pipe2(out.data(), O_CLOEXEC) == 0 && ::pipe2(in.data(), O_CLOEXEC) == 0);
     if (launch.terminal) ::dup3(open_terminal(), in[1], O_CLOEXEC);
-    std::array<int, 2> errors{-1, -1};
-    if (launch.errors_unread) {
-      OCTET_CHECK(::pipe2(errors.data(), O_CLOEXEC) == 0 && ::fcntl(errors[1], F_SETPIPE_SZ, 4096) == 4096);
-    }
     write_file(folder_ / "stdin", launch.input);
     write_file(folder_ / "stderr", "");
     pid_ = ::fork();
@@ -89,14 +82,12 @@ class RunningOctet {
       } else if (!launch.hold_input_open) {
         in[0] = ::open((folder_ / "stdin").c_str(), O_RDONLY);
       }
-      become_octet(arguments, launch, in[0], out[1], errors[1]);
+      become_octet(arguments, launch, in[0], out[1]);
     }
     ::close(out[1]);
     ::close(in[0]);
     out_ = out[0];
     in_ = in[1];
-    errors_ = errors[0];
-    if (errors[1] >= 0) ::close(errors[1]);
   }
   RunningOctet(const RunningOctet&) = delete;
   RunningOctet& operator=(const RunningOctet&) = delete;
@@ -105,28 +96,6 @@ class RunningOctet {
       ::kill(pid_, SIGKILL);
       wait();
     }
-    if (errors_ >= 0) ::close(errors_);
-  }
-
-  // The pipe that is standard error with errors_unread, from now on read to its end: until the last process that has it
-  // is gone.
-  std::string read_errors() {
-    std::string text;
-    std::array<char, 4096> buffer{};
-    for (ssize_t count = 0; (count = ::read(errors_, buffer.data(), buffer.size())) > 0;) {
-      text.append(buffer.data(), static_cast<size_t>(count));
-    }
-    return text;
-  }
-  void stop_reading_errors() {
-    ::close(errors_);
-    errors_ = -1;
-  }
-  // How many bytes of it wait to be read.
-  int unread_errors() const {
-    int bytes = 0;
-    OCTET_CHECK(::ioctl(errors_, FIONREAD, &bytes) == 0);
-    return bytes;
   }
 
   // Reads standard output until it contains `text` or ends; everything read so far.
@@ -197,9 +166,9 @@ class RunningOctet {
     return size > 0;
   }
 
-  [[noreturn]] void become_octet(const std::vector<std::string>& arguments, const Launch& launch, int in, int out,
-                                 int errors) const {
-    const int err = errors >= 0 ? errors : ::open((folder_ / "stderr").c_str(), O_WRONLY | O_APPEND);
+  [[noreturn]] void become_octet(const std::vector<std::string>& arguments, const Launch& launch, int in,
+                                 int out) const {
+    const int err = ::open((folder_ / "stderr").c_str(), O_WRONLY | O_APPEND);
     ::dup2(in, STDIN_FILENO);
     ::dup2(out, STDOUT_FILENO);
     ::dup2(err, STDERR_FILENO);
@@ -222,7 +191,6 @@ class RunningOctet {
   pid_t pid_ = -1;
   int out_ = -1;
   int in_ = -1;
-  int errors_ = -1;
   std::string read_;
 };
 

@@ -3,6 +3,7 @@
 
 #include "runtime/service/health.grpc.pb.h"
 #include "runtime/service/octet.grpc.pb.h"
+#include "tests/launcher/unread_errors.h"
 #include "tests/service/serve_job.h"
 
 namespace octet::testing {
@@ -13,8 +14,8 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-std::shared_ptr<grpc::Channel> channel_to(const ServeJob& job) {
-  return grpc::CreateChannel(job.address(), grpc::InsecureChannelCredentials());
+std::unique_ptr<v1::Generation::Stub> stub_of(const ServeJob& job) {
+  return v1::Generation::NewStub(grpc::CreateChannel(job.address(), grpc::InsecureChannelCredentials()));
 }
 
 bool is_serving(const std::shared_ptr<grpc::Channel>& channel) {
@@ -41,55 +42,75 @@ grpc::Status call(v1::Generation::Stub& stub, const std::string& request_id, int
   return stub.Generate(&context, request, &response);
 }
 
-// A process alone, and the ranks of a job, whose lines octet run passes on.
+// A service whose log nobody reads: a process alone, or ranks of a job, whose lines octet run passes on.
+class UnreadService {
+ public:
+  explicit UnreadService(int num_ranks = 0)
+      : channel_(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials())),
+        stub_(v1::Generation::NewStub(channel_)),
+        run_(command(num_ranks), errors_.launch()) {}
+
+  bool is_serving() const { return octet::testing::is_serving(channel_); }
+  v1::Generation::Stub& stub() { return *stub_; }
+  UnreadErrors& errors() { return errors_; }
+  RunningOctet& run() { return run_; }
+
+ private:
+  std::vector<std::string> command(int num_ranks) const {
+    const std::vector<std::string> serve = {
+        "serve", "--listen", address_, "--metrics-listen", "127.0.0.1:0", "--max-context", "1024", "--max-batch", "16"};
+    return num_ranks == 0 ? serve : on_ranks(num_ranks, serve);
+  }
+
+  const std::string address_ = "127.0.0.1:" + std::to_string(free_port());
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Generation::Stub> stub_;
+  UnreadErrors errors_;
+  RunningOctet run_;
+};
+
 class UnreadLog : public JobTest, public ::testing::WithParamInterface<int> {};
 INSTANTIATE_TEST_SUITE_P(Ranks, UnreadLog, ::testing::Values(0, 2));
 
 TEST_P(UnreadLog, CallsGoOnBeingAnswered) {
-  ServeJob job({.num_ranks = GetParam(), .log_unread = true});
-  const auto channel = channel_to(job);
-  ASSERT_TRUE(comes_true([&] { return is_serving(channel); }));
-  const auto stub = v1::Generation::NewStub(channel);
+  UnreadService service(GetParam());
+  ASSERT_TRUE(comes_true([&] { return service.is_serving(); }));
   const std::string long_id(100, 'i');
   for (int i = 0; i < 400; ++i) {  // of 200 bytes and more each, where the pipe has room for 4,096
-    const grpc::Status status = call(*stub, long_id + std::to_string(i));
+    const grpc::Status status = call(service.stub(), long_id + std::to_string(i));
     ASSERT_TRUE(status.ok()) << i << ": " << status.error_message();
   }
-  EXPECT_TRUE(is_serving(channel));
-  EXPECT_GT(job.run().unread_errors(), 3000) << "the pipe was not full: this shows nothing";
+  EXPECT_TRUE(service.is_serving());
+  EXPECT_GT(service.errors().num_unread(), 3000) << "the pipe was not full: this shows nothing";
   // Somebody reads in the end: what waits in the queues comes, and what is said at the end.
-  job.run().send(SIGTERM);
-  const std::string log = job.run().read_errors();
-  EXPECT_EQ(job.run().wait().exit_code, 0) << log;
+  service.run().send(SIGTERM);
+  const std::string log = service.errors().read_to_end();
+  EXPECT_EQ(service.run().wait().exit_code, 0) << log;
   EXPECT_THAT(log, HasSubstr("request=" + long_id + "399 sample=0 finish=length"));
   EXPECT_THAT(log, HasSubstr("draining"));
 }
 
 TEST(UnreadLogOfAService, WhatIsLostIsCounted) {
-  ServeJob job({.log_unread = true});
-  const auto channel = channel_to(job);
-  ASSERT_TRUE(comes_true([&] { return is_serving(channel); }));
-  const auto stub = v1::Generation::NewStub(channel);
+  UnreadService service;
+  ASSERT_TRUE(comes_true([&] { return service.is_serving(); }));
   const std::string long_id(124, 'i');
   // A sample's line has 250 bytes; a MiB of them is kept.
-  for (int i = 0; i < 700; ++i) ASSERT_TRUE(call(*stub, long_id + std::to_string(1000 + i), 8).ok());
-  job.run().send(SIGTERM);
-  const auto lines = lines_of(job.run().read_errors());
-  EXPECT_EQ(job.run().wait().exit_code, 0);
+  for (int i = 0; i < 700; ++i) ASSERT_TRUE(call(service.stub(), long_id + std::to_string(1000 + i), 8).ok());
+  service.run().send(SIGTERM);
+  const auto lines = lines_of(service.errors().read_to_end());
+  EXPECT_EQ(service.run().wait().exit_code, 0);
   EXPECT_THAT(lines, Contains(::testing::MatchesRegex("octet: [0-9]+ lines lost: nobody read standard error")));
   EXPECT_THAT(lines.back(), HasSubstr("draining"));
   EXPECT_GT(lines.size(), 1000U) << "the newest are kept";
 }
 
 TEST(UnreadLogOfAService, AReaderWhoHasGoneIsNoTrouble) {
-  ServeJob job({.log_unread = true});
-  const auto channel = channel_to(job);
-  ASSERT_TRUE(comes_true([&] { return is_serving(channel); }));
-  job.run().stop_reading_errors();
-  const auto stub = v1::Generation::NewStub(channel);
-  for (int i = 0; i < 20; ++i) ASSERT_TRUE(call(*stub, std::to_string(i)).ok());
-  job.run().send(SIGTERM);
-  EXPECT_EQ(job.run().wait().exit_code, 0);
+  UnreadService service;
+  ASSERT_TRUE(comes_true([&] { return service.is_serving(); }));
+  service.errors().stop_reading();
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(call(service.stub(), std::to_string(i)).ok());
+  service.run().send(SIGTERM);
+  EXPECT_EQ(service.run().wait().exit_code, 0);
 }
 
 // In one line of the log each, whatever a client calls its request.
@@ -105,7 +126,7 @@ const std::vector<std::string> kHostileIds = {"x\noctet: rank 1 (host b) died: y
 
 TEST(ServiceLog, HostileRequestIdsStayInTheirLines) {
   ServeJob job;
-  const auto stub = v1::Generation::NewStub(channel_to(job));
+  const auto stub = stub_of(job);
   for (const std::string& id : kHostileIds) ASSERT_TRUE(call(*stub, id).ok());
   ASSERT_TRUE(call(*stub, "the-last").ok());
   job.await("request=the-last");
@@ -125,7 +146,7 @@ TEST(ServiceLog, HostileRequestIdsStayInTheirLines) {
 
 TEST(ServiceLog, JsonHasTypedFields) {
   ServeJob job({.flags = {"--log-format", "json"}});
-  const auto stub = v1::Generation::NewStub(channel_to(job));
+  const auto stub = stub_of(job);
   for (const std::string& id : kHostileIds) ASSERT_TRUE(call(*stub, id).ok());
   EXPECT_FALSE(call(*stub, "bad", 100'000).ok());
   job.await("\"bad\"");

@@ -45,15 +45,13 @@ struct ServeLaunch {
   std::vector<std::string> flags = {};      // of serve
   std::vector<std::string> run_flags = {};  // of octet run
   bool wait_until_ready = true;
-  bool log_unread = false;  // standard error is a full pipe sooner or later; then it cannot say that it is ready
 };
 
 class ServeJob {
  public:
   explicit ServeJob(const ServeLaunch& launch = {})
-      : address_("127.0.0.1:" + std::to_string(free_port())),
-        run_(command(launch, address_), {.errors_unread = launch.log_unread}) {
-    if (launch.wait_until_ready && !launch.log_unread) await("ready: serving");
+      : address_("127.0.0.1:" + std::to_string(free_port())), run_(command(launch, address_)) {
+    if (launch.wait_until_ready) await("ready: serving");
   }
 
   const std::string& address() const { return address_; }
