@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 
 #include "comm/agreement.h"
 #include "comm/comm_factory.h"
@@ -137,6 +138,9 @@ Status Session::plan_ranks(const SessionNeeds& needs) {
   watch.limits = {milliseconds(flags_.heartbeat_limit), milliseconds(flags_.collective_limit)};
   watch.interval = std::min(watch.interval, watch.limits.silence / 4);
   watch.on_failure = needs.on_job_failure;
+  // The network of the cluster file. A job on one host needs none but its loopback interface.
+  const char* interface = std::getenv("OCTET_INTERFACE");
+  if (interface != nullptr && world_->local_size() < world_->size()) watch.address = interface;
   OCTET_ASSIGN_OR_RETURN(watchdog_, Watchdog::start(*world_, std::move(watch)));
   followers_wait_ = true;
   return ok_status();
