@@ -7,7 +7,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <exception>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -19,6 +18,7 @@
 #include "launcher/output.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
+#include "runtime/base/out_of_memory.h"
 
 namespace octet {
 namespace {
@@ -127,23 +127,6 @@ void prepare_standard_streams() {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
-// An exception that nobody took, or a thread that nobody joined: told as everything else is, then a crash.
-[[noreturn]] void end_by_exception() {
-  std::string what = "no exception";
-  if (const auto exception = std::current_exception()) {
-    try {
-      std::rethrow_exception(exception);
-    } catch (const std::exception& error) {
-      what = error.what();
-    } catch (...) {
-      what = "an exception of another kind";
-    }
-  }
-  log_error("terminated: {}", what);
-  flush_log();
-  std::abort();
-}
-
 // Where the command's flags are declared; its group is made with its first command.
 CLI::App& add_command(CLI::App& root, const Command& command) {
   const std::string name = command.name();
@@ -166,7 +149,7 @@ int run_command(CLI::App& app, Command& command, CommonFlags& common) {
   // For the ranks of a job.
   common.log.format == "text" ? unsetenv(kLogFormatVariable)
                               : setenv(kLogFormatVariable, common.log.format.c_str(), /*overwrite=*/1);
-  const Status status = command.run();
+  const Status status = or_out_of_memory([&] { return command.run(); });
   return status.ok() ? 0 : fail(status);
 }
 
@@ -178,7 +161,7 @@ int run_cli(int argc, char** argv) {
   common.log.rank = launched_rank();
   common.log.label = process_label();
   OCTET_CHECK(init_log(common.log).ok());
-  std::set_terminate(end_by_exception);
+  tell_uncaught_exceptions();
   CLI::App root{"Octet runs Mixtral-architecture language models (sparse mixture of experts).", "octet"};
   root.set_version_flag("--version", "octet " OCTET_VERSION);
   root.require_subcommand(1);
