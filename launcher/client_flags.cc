@@ -24,7 +24,12 @@ void declare_connection_flags(CLI::App& app, ClientOptions& options) {
   ca->needs(server);
   cert->needs(ca)->needs(key);
   key->needs(cert);
-  add("--api-key-file", options.api_key_file, "FILE", "the key that the service asks for")->needs(server);
+  CLI::Option* api_key =
+      add("--api-key-file", options.api_key_file, "FILE", "the key that the service asks for")->needs(server);
+  app.add_flag("--insecure-key", options.insecure_key,
+               "send the key to another machine without --tls-ca, too: everyone on the way can read it")
+      ->needs(api_key)
+      ->group("A service");
 }
 
 void declare_client_flags(CLI::App& app, ClientFlags& flags) {

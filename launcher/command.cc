@@ -9,6 +9,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   commands.push_back(make_generate_command());
   commands.push_back(make_chat_command());
   commands.push_back(make_serve_command());
+  commands.push_back(make_api_key_command());
   commands.push_back(make_logits_command());
   commands.push_back(make_perplexity_command());
   commands.push_back(make_tokenize_command());

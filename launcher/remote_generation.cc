@@ -10,8 +10,12 @@ namespace {
 
 constexpr std::chrono::milliseconds kPollInterval{50};  // between looks at the hooks
 
-// Whether the service may be back soon, with nothing lost: it went away, or is loading the model.
-bool may_come_back(RpcCode code) { return code == RpcCode::kUnavailable || code == RpcCode::kFailedPrecondition; }
+// Whether the service may be back soon, with nothing lost: it went away, has drained for too long, or is loading the
+// model.
+bool may_come_back(const RpcStatus& end) {
+  if (end.code == RpcCode::kDeadlineExceeded) return end.has_advice;  // else it is our own deadline
+  return end.code == RpcCode::kUnavailable || end.code == RpcCode::kFailedPrecondition;
+}
 
 }  // namespace
 
@@ -86,7 +90,7 @@ void RemoteGeneration::receive(const ReceivedChunk& chunk, size_t index) {
 }
 
 Status RemoteGeneration::wait_for_service(const RpcStatus& end) {
-  if (!may_come_back(end.code) || patience_.count() == 0) return end.status;
+  if (!may_come_back(end) || patience_.count() == 0) return end.status;
   if (!gone_since_) {
     gone_since_ = Clock::now();
     log_warning("{}; waiting up to {} s for the service, to go on where it stopped", end.status.message(),

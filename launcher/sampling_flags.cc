@@ -31,7 +31,7 @@ void SamplingFlags::add(CLI::App& app, const char* name, const char* param, Kind
   } else {
     flag.option = app.add_option(std::string("--") + name, flag.values, help)->type_name(type);
     flag.option->allow_extra_args(false);
-    if (kind == Kind::kNumber) flag.option->expected(1);
+    if (kind == Kind::kNumber || kind == Kind::kText) flag.option->expected(1);
   }
   flag.option->group("Sampling");
 }
@@ -55,6 +55,8 @@ void SamplingFlags::declare(CLI::App& app) {
   add(app, "ignore-eos", "ignore_eos", Kind::kSwitch, "", "go on after an end-of-sequence token");
   add(app, "logprobs", "logprobs", Kind::kNumber, "N",
       "report each token's log-probability and the N most probable (--json)");
+  add(app, "cache-salt", "cache_salt", Kind::kText, "TEXT",
+      "share cached beginnings of prompts only with requests of the same text");
   add(app, "num-samples", "num_samples", Kind::kNumber, "N", "independent outputs of the prompt");
 }
 
@@ -74,6 +76,9 @@ Result<GenerationParams> SamplingFlags::params(const GenerationDefaults& default
         break;
       case Kind::kTexts:
         value = flag.values;
+        break;
+      case Kind::kText:
+        value = flag.values.back();
         break;
       case Kind::kNumbers:
         for (const std::string& text : flag.values) value.push_back(number_or_text(text));

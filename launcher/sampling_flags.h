@@ -19,7 +19,7 @@ class SamplingFlags {
   Result<GenerationParams> params(const GenerationDefaults& defaults) const;
 
  private:
-  enum class Kind { kNumber, kTexts, kNumbers, kMap, kSwitch };
+  enum class Kind { kNumber, kText, kTexts, kNumbers, kMap, kSwitch };
   struct Flag {
     const char* name;   // without dashes
     const char* param;  // its name for set_generation_param

@@ -90,6 +90,8 @@ void Supervisor::watch(ChildProcess& child) {
 void Supervisor::take_signal(const ChildProcess& child) {
   signalfd_siginfo info{};
   if (read(signals_.get(), &info, sizeof(info)) != sizeof(info)) return;
+  // The service knows whether it has keys to read again, or is to drain. mpirun hands this signal to its ranks.
+  if (job_.is_service && info.ssi_signo == SIGHUP) return child.send(SIGUSR2);
   if (job_.is_service && !draining_) {
     draining_ = true;
     log_info("draining: the service ends when its streams have; a second signal ends it at once");

@@ -36,6 +36,13 @@ class TableReader {
     }
     value = static_cast<int>(number->get());
   }
+  void boolean(const std::string& key, bool& value) {
+    const toml::node* node = find(key);
+    if (node == nullptr) return;
+    const auto* truth = node->as_boolean();
+    if (truth == nullptr) return wrong(key, *node, "true or false is expected");
+    value = truth->get();
+  }
   void number(const std::string& key, double& value, double smallest, double largest) {
     const toml::node* node = find(key);
     if (node == nullptr) return;

@@ -49,6 +49,10 @@ def open_channel(arguments):
 def metadata(arguments):
     if not arguments.api_key_file:
         return []
+    host = arguments.server.rsplit(":", 1)[0].strip("[]")
+    if not arguments.tls_ca and host not in ("localhost", "127.0.0.1", "::1"):
+        print(f"{arguments.server}: the key would go there in clear: --tls-ca encrypts", file=sys.stderr)
+        sys.exit(2)
     return [("authorization", "Bearer " + arguments.api_key_file.read_text(encoding="ascii").splitlines()[0].strip())]
 
 

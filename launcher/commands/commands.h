@@ -13,6 +13,7 @@ std::unique_ptr<Command> make_chat_command();
 std::unique_ptr<Command> make_logits_command();
 std::unique_ptr<Command> make_perplexity_command();
 std::unique_ptr<Command> make_serve_command();
+std::unique_ptr<Command> make_api_key_command();
 std::unique_ptr<Command> make_tokenize_command();
 std::unique_ptr<Command> make_detokenize_command();
 std::unique_ptr<Command> make_inspect_command();

@@ -3,29 +3,34 @@
 #include <atomic>
 #include <csignal>
 #include <future>
+#include <optional>
 
 #include "comm/comm_factory.h"
+#include "launcher/api_keys_file.h"
 #include "launcher/commands/commands.h"
 #include "launcher/prompt_builder.h"
 #include "launcher/rank_plan.h"
 #include "launcher/service_flags.h"
 #include "launcher/session.h"
+#include "runtime/base/address.h"
 #include "runtime/base/log.h"
 
 namespace octet {
 namespace {
 
 using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kTick{50};             // between two looks at what has changed
 constexpr double kStaleHeartbeatShare = 0.2;  // of the heartbeat limit: the service is not ready any more
 
-// SIGINT, SIGTERM and SIGUSR1 wait for whoever asks, in every thread that is started from now on.
+// SIGINT, SIGTERM and SIGUSR1, which end, SIGHUP and SIGUSR2, which have keys read again, wait for whoever asks, in
+// every thread that is started from now on.
 class ServiceSignals {
  public:
   ServiceSignals() {
     sigemptyset(&signals_);
-    for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&signals_, signal);
+    for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGHUP, SIGUSR2}) sigaddset(&signals_, signal);
     pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
   }
   // The signal that came within `time`; 0: none.
@@ -48,11 +53,12 @@ class ServeCommand final : public Command {
            "  octet serve --model ~/Mixtral-8x7B-v0.1 --listen 0.0.0.0:50051 --tls-cert c.pem --tls-key k.pem\n"
            "  octet run --ranks 4 --restart 3 -- serve            many ranks, started again after a failure\n"
            "Ctrl-C, SIGTERM or SIGUSR1 drains: streams under way finish, new calls are refused, exit code 0. A second "
-           "signal\nends at once. Surface: runtime/service/octet.proto; metrics: http://127.0.0.1:9464/metrics.";
+           "signal\nends at once. SIGHUP has --api-keys read again. Surface: runtime/service/octet.proto; metrics:\n"
+           "http://127.0.0.1:9464/metrics.";
   }
 
   void declare(CLI::App& app) override {
-    declare_service_flags(app, options_);
+    declare_service_flags(app, flags_);
     declare_chat_flags(app, chat_);
     declare_model_flags(app, model_);
   }
@@ -68,14 +74,33 @@ class ServeCommand final : public Command {
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, needs));
     if (!session->leads()) return session->follow();
     OCTET_ASSIGN_OR_RETURN(ServedModel model, describe(*session));
-    options_.version = OCTET_VERSION;
-    OCTET_ASSIGN_OR_RETURN(const auto started, Server::start(options_, std::move(model), watch_over(*session)));
+    flags_.server.version = OCTET_VERSION;
+    if (has_keys()) {
+      OCTET_ASSIGN_OR_RETURN(flags_.server.tenants, read_api_keys(flags_.api_keys_file));
+    }
+    OCTET_ASSIGN_OR_RETURN(const auto started, Server::start(flags_.server, std::move(model), watch_over(*session)));
     server = started.get();
+    warn_of_exposure(flags_.server);
     log_info("{}: listening on {}, loading", session->path().string(), started->address());
     return look_after(signals, *session, *started);
   }
 
  private:
+  // What an operator may not have meant.
+  static void warn_of_exposure(const ServerOptions& options) {
+    const auto address = parse_listen_address(options.listen);
+    if (!address.ok() || address->is_local()) return;
+    const bool asks = !options.api_key_file.empty() || !options.tenants.empty() || !options.tls_client_ca.empty();
+    if (!asks) {
+      log_warning(
+          "{}: whoever reaches this address may use the service: --api-keys, --api-key-file or --tls-client-ca "
+          "say who may",
+          options.listen);
+    } else if (options.tls_cert.empty()) {
+      log_warning("{}: keys, prompts and answers travel in clear: --tls-cert and --tls-key encrypt", options.listen);
+    }
+  }
+
   Result<ServedModel> describe(const Session& session) const {
     ServedModel model;
     std::error_code error;
@@ -120,23 +145,41 @@ class ServeCommand final : public Command {
       OCTET_RETURN_IF_ERROR(session.load());
       return server.serve(session.runner());
     });
-    bool draining = false;
+    std::optional<Clock::time_point> drain_end;
     for (;;) {
-      if (const int signal = signals.wait(kTick); signal != 0) {
-        if (draining || (signal != SIGUSR1 && launched_as_rank())) end_now(session, server);
+      if (const int signal = signals.wait(kTick); has_keys() && (signal == SIGHUP || signal == SIGUSR2)) {
+        read_keys_again(server);
+      } else if (signal != 0) {
+        const bool from_launcher = signal == SIGUSR1 || signal == SIGUSR2;
+        if (drain_end || (!from_launcher && launched_as_rank())) end_now(session, server);
         if (loading.valid() && !launched_as_rank()) end_process(0);  // there is nothing to drain
         log_info("draining: the service ends when its streams have; a second signal ends it at once");
         server.drain();
-        draining = true;
+        drain_end = Clock::now() + flags_.drain_limit;
       }
       if (loading.valid()) {
         if (loading.wait_for(milliseconds(0)) != std::future_status::ready) continue;
         OCTET_RETURN_IF_ERROR(loading.get());
-        if (!draining) say_ready(session, server);
+        if (!drain_end) say_ready(session, server);
       }
       if (const Status failure = server.failure(); !failure.ok()) session.end_job(failure);
-      if (draining && server.wait_until_drained(milliseconds(0))) return ok_status();
+      if (!drain_end) continue;
+      if (server.wait_until_drained(milliseconds(0))) return ok_status();
+      if (Clock::now() >= *drain_end) {
+        server.end_drain(flags_.drain_limit);
+        return ok_status();
+      }
     }
+  }
+
+  bool has_keys() const { return !flags_.api_keys_file.empty(); }
+
+  // A file that is wrong changes nothing.
+  void read_keys_again(Server& server) const {
+    const auto tenants = read_api_keys(flags_.api_keys_file);
+    if (!tenants.ok()) return log_error("{}; the keys read before stay", tenants.status().message());
+    server.set_tenants(*tenants);
+    log_info("{}: read again, {} keys", flags_.api_keys_file, tenants->size());
   }
 
   // Rank 0's watchdog lets the clients know before the job ends; a process alone does so here.
@@ -154,7 +197,7 @@ class ServeCommand final : public Command {
                  : fmt::format("; metrics on http://{}/metrics", server.metrics_address()));
   }
 
-  ServerOptions options_;
+  ServiceFlags flags_;
   ChatFlags chat_;
   ModelFlags model_;
 };

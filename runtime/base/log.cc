@@ -90,9 +90,16 @@ std::string field_text(const LogField& field) {
   return fmt::format("{}={}", field.name, is_plain_word(text) ? std::string(text) : quote(text));
 }
 
+bool is_left_out(const LogField& field) {
+  const auto* text = std::get_if<std::string_view>(&field.value);
+  return text != nullptr && text->empty();
+}
+
 std::string message_of(std::initializer_list<LogField> fields, std::string_view words) {
   std::string message;
-  for (const LogField& field : fields) message += (message.empty() ? "" : " ") + field_text(field);
+  for (const LogField& field : fields) {
+    if (!is_left_out(field)) message += (message.empty() ? "" : " ") + field_text(field);
+  }
   if (!message.empty() && !words.empty()) message += ' ';
   return message + escape_line(words, kMaxMessageBytes);
 }
@@ -107,6 +114,7 @@ std::string line_of(const LogStyle& log, LogLevel level, std::initializer_list<L
   nlohmann::ordered_json object = json_head(log, level);
   object["message"] = std::move(message);
   for (const LogField& field : fields) {
+    if (is_left_out(field)) continue;
     nlohmann::ordered_json& member = object[std::string(field.name)];
     if (const auto* integer = std::get_if<int64_t>(&field.value)) member = *integer;
     if (const auto* number = std::get_if<double>(&field.value)) member = *number;

@@ -33,7 +33,7 @@ Status init_log(const LogOptions& options);
 bool is_logged(LogLevel level);
 
 // A fact of a message: name=value in front of a text's words, where a string that is not a plain word is quoted and
-// cut; a member of a JSON object, with its type.
+// cut; a member of a JSON object, with its type. An empty string is no fact, and left out.
 struct LogField {
   using Value = std::variant<int64_t, double, std::string_view>;
 

@@ -36,6 +36,7 @@ double seconds_between(SampleTimes::Clock::time_point from, SampleTimes::Clock::
 // The first sample's sequence before the first step.
 Sequence first_sequence(const Request& request, SequenceId id, int64_t output_limit) {
   Sequence sequence{.id = id,
+                    .cache_salt = cache_salt_of(request.params.cache_salt),
                     .priority = request.priority,
                     .tokens = {},
                     .wants_next_token = output_limit > 0,
@@ -83,8 +84,10 @@ Engine::ActiveRequest Engine::activate(Request request, RequestCallbacks callbac
     active.end_ids.insert(active.end_ids.end(), active.request.eos_ids.begin(), active.request.eos_ids.end());
   }
   active.samples.resize(static_cast<size_t>(params.num_samples));
+  const CacheSalt salt = cache_salt_of(params.cache_salt);
   for (size_t i = 0; i < active.samples.size(); ++i) {
     active.samples[i].sequence.id = {id, static_cast<int32_t>(i)};
+    active.samples[i].sequence.cache_salt = salt;
     active.samples[i].sequence.priority = active.request.priority;
     active.samples[i].sequence.wants_experts = active.request.routed_experts;
   }

@@ -105,6 +105,7 @@ const std::map<std::string_view, Setter>& setters() {
       {"stop", set<&GenerationParams::stop>},
       {"ignore_eos", set<&GenerationParams::ignore_eos>},
       {"logprobs", set<&GenerationParams::logprobs>},
+      {"cache_salt", set<&GenerationParams::cache_salt>},
       {"num_samples", set<&GenerationParams::num_samples>},
       {"logit_bias", set_sampling<&SamplingParams::logit_bias>},
       {"repetition_penalty", set_sampling<&SamplingParams::repetition_penalty>},

@@ -23,6 +23,7 @@ struct GenerationParams {
   bool ignore_eos = false;  // EOS is a token like any other
   std::optional<int64_t> logprobs = {};  // log-probabilities of each token and of this many most probable ones
   int64_t num_samples = 1;               // independent outputs of the one prompt
+  std::string cache_salt = {};           // not empty: share cached prefixes only with requests of the same text
 };
 
 // Sets the parameter called `name` (the command line's flags, with underscores) from untrusted JSON. kInvalidInput

@@ -54,37 +54,39 @@ void PageAllocator::release(SequenceId sequence) {
   tables_.erase(it);
 }
 
-PrefixHit PageAllocator::find_prefix(std::span<const TokenId> tokens) const {
+PrefixHit PageAllocator::find_prefix(std::span<const TokenId> tokens, const CacheSalt& salt) const {
   PrefixHit hit;
   if (!cache_) return hit;
   for (int32_t page = kNoPage; (hit.num_pages + 1) * kPageTokens <= std::ssize(tokens); ++hit.num_pages) {
-    page = cache_->find(page, page_tokens(tokens, hit.num_pages));
+    page = cache_->find(page, page_tokens(tokens, hit.num_pages), salt);
     if (page == kNoPage) break;
     hit.num_idle += cache_->idle(page);
   }
   return hit;
 }
 
-int64_t PageAllocator::use_cached(SequenceId sequence, std::span<const TokenId> tokens, int64_t num_full) {
+int64_t PageAllocator::use_cached(SequenceId sequence, std::span<const TokenId> tokens, int64_t num_full,
+                                  const CacheSalt& salt) {
   if (!cache_) return num_full;
   for (; (num_full + 1) * kPageTokens <= std::ssize(tokens); ++num_full) {
-    const int32_t page = cache_->find(parent_of(pages(sequence), num_full), page_tokens(tokens, num_full));
+    const int32_t page = cache_->find(parent_of(pages(sequence), num_full), page_tokens(tokens, num_full), salt);
     if (page == kNoPage) break;
     put(tables_[sequence], num_full, page);
   }
   return num_full;
 }
 
-void PageAllocator::cache(SequenceId sequence, std::span<const TokenId> tokens, int64_t num_known) {
+void PageAllocator::cache(SequenceId sequence, std::span<const TokenId> tokens, int64_t num_known,
+                          const CacheSalt& salt) {
   if (!cache_ || (num_known + 1) * kPageTokens > std::ssize(tokens)) return;
   std::vector<int32_t>& table = tables_.at(sequence);
   for (int64_t i = num_known; (i + 1) * kPageTokens <= std::ssize(tokens); ++i) {
     const int32_t parent = parent_of(table, i);
-    const int32_t known = cache_->find(parent, page_tokens(tokens, i));
+    const int32_t known = cache_->find(parent, page_tokens(tokens, i), salt);
     if (known != kNoPage) {
       put(table, i, known);
     } else {
-      cache_->insert(parent, page_tokens(tokens, i), table[static_cast<size_t>(i)]);
+      cache_->insert(parent, page_tokens(tokens, i), table[static_cast<size_t>(i)], salt);
     }
   }
 }

@@ -38,14 +38,14 @@ class PageAllocator {
   void release(SequenceId sequence);
 
   // The cache does nothing, and finds nothing, unless the allocator caches prefixes.
-  // The longest cached run of whole pages at the start of `tokens`.
-  PrefixHit find_prefix(std::span<const TokenId> tokens) const;
+  // The longest run of whole pages cached with this salt at the start of `tokens`.
+  PrefixHit find_prefix(std::span<const TokenId> tokens, const CacheSalt& salt) const;
   // Continues the first `num_full` pages of a sequence, which are full, with cached ones as far as these hold `tokens`,
   // the sequence's; they take the place of pages that it has there. How many pages are full then.
-  int64_t use_cached(SequenceId sequence, std::span<const TokenId> tokens, int64_t num_full);
+  int64_t use_cached(SequenceId sequence, std::span<const TokenId> tokens, int64_t num_full, const CacheSalt& salt);
   // The sequence's pages hold `tokens`, the first `num_known` whole pages of which the cache knows: it learns the
   // others. Where it knows another page with the same tokens, that one takes the place of the sequence's own.
-  void cache(SequenceId sequence, std::span<const TokenId> tokens, int64_t num_known);
+  void cache(SequenceId sequence, std::span<const TokenId> tokens, int64_t num_known, const CacheSalt& salt);
 
   // The pages of a sequence in the order of its positions; valid until it changes.
   std::span<const int32_t> pages(SequenceId sequence) const;

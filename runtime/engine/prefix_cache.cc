@@ -2,28 +2,39 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "runtime/base/check.h"
+#include "runtime/base/sha256.h"
 
 namespace octet {
+
+CacheSalt cache_salt_of(std::string_view text) {
+  CacheSalt salt = kNoSalt;
+  if (text.empty()) return salt;
+  const Sha256 hash = sha256(text);
+  std::memcpy(salt.data(), hash.data(), sizeof(salt));
+  return salt;
+}
 
 PrefixCache::PrefixCache(int64_t num_pages)
     : entries_(static_cast<size_t>(num_pages)),
       tokens_(static_cast<size_t>(num_pages * kPageTokens)),
       buckets_(std::bit_ceil(static_cast<size_t>(num_pages)), kNoPage) {}
 
-int32_t PrefixCache::find(int32_t parent, std::span<const TokenId> tokens) const {
-  int32_t page = buckets_[bucket_of(parent, tokens)];
-  while (page != kNoPage && (entry(page).parent != parent || !std::ranges::equal(tokens_of(page), tokens))) {
-    page = entry(page).next;
-  }
+int32_t PrefixCache::find(int32_t parent, std::span<const TokenId> tokens, const CacheSalt& salt) const {
+  const auto matches = [&](int32_t page) {
+    return entry(page).parent == parent && entry(page).salt == salt && std::ranges::equal(tokens_of(page), tokens);
+  };
+  int32_t page = buckets_[bucket_of(parent, tokens, salt)];
+  while (page != kNoPage && !matches(page)) page = entry(page).next;
   return page;
 }
 
-void PrefixCache::insert(int32_t parent, std::span<const TokenId> tokens, int32_t page) {
+void PrefixCache::insert(int32_t parent, std::span<const TokenId> tokens, int32_t page, const CacheSalt& salt) {
   OCTET_CHECK(std::ssize(tokens) == kPageTokens && !contains(page));
-  int32_t& bucket = buckets_[bucket_of(parent, tokens)];
-  entry(page) = {.cached = true, .parent = parent, .next = bucket};
+  int32_t& bucket = buckets_[bucket_of(parent, tokens, salt)];
+  entry(page) = {.cached = true, .parent = parent, .next = bucket, .salt = salt};
   bucket = page;
   std::ranges::copy(tokens, tokens_.begin() + page * kPageTokens);
 }
@@ -52,7 +63,7 @@ int32_t PrefixCache::evict() {
   OCTET_CHECK(num_idle_ > 0, "no page is idle");
   const int32_t page = oldest_;
   set_held(page);
-  int32_t* link = &buckets_[bucket_of(entry(page).parent, tokens_of(page))];
+  int32_t* link = &buckets_[bucket_of(entry(page).parent, tokens_of(page), entry(page).salt)];
   while (*link != page) link = &entry(*link).next;
   *link = entry(page).next;
   entry(page) = {};
@@ -63,6 +74,7 @@ void PrefixCache::check_invariant() const {
   for (const Entry& child : entries_) {
     if (!child.cached || child.parent == kNoPage) continue;
     OCTET_CHECK(contains(child.parent), "the parent {} of a cached page is not cached", child.parent);
+    OCTET_CHECK(child.salt == entry(child.parent).salt, "the parent {} has another salt", child.parent);
     OCTET_CHECK(child.idle || !idle(child.parent), "the parent {} of a page that is held is idle", child.parent);
   }
   std::vector<bool> seen(entries_.size());
@@ -80,8 +92,8 @@ std::span<const TokenId> PrefixCache::tokens_of(int32_t page) const {
   return std::span(tokens_).subspan(static_cast<size_t>(page * kPageTokens), static_cast<size_t>(kPageTokens));
 }
 
-size_t PrefixCache::bucket_of(int32_t parent, std::span<const TokenId> tokens) const {
-  uint64_t hash = static_cast<uint32_t>(parent);
+size_t PrefixCache::bucket_of(int32_t parent, std::span<const TokenId> tokens, const CacheSalt& salt) const {
+  uint64_t hash = static_cast<uint32_t>(parent) ^ salt[0];
   for (const TokenId token : tokens) {
     hash = (hash ^ static_cast<uint32_t>(token)) * 0x9E3779B97F4A7C15U;
     hash ^= hash >> 32;

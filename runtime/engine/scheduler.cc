@@ -80,7 +80,7 @@ void Scheduler::commit() {
     const int64_t num_known = sequence.num_computed / kPageTokens;
     sequence.num_computed += rows.num_rows;
     const auto computed = std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_computed));
-    allocator(sequence.group).cache(sequence.id, computed, num_known);
+    allocator(sequence.group).cache(sequence.id, computed, num_known, sequence.cache_salt);
   }
 }
 
@@ -142,7 +142,7 @@ int64_t Scheduler::best_group(const Sequence& sequence) {
   int64_t best = -1;
   int64_t best_load = 0;
   for (int64_t group = 0; group < limits_.num_groups; ++group) {
-    const PrefixHit hit = allocator(group).find_prefix(sequence.tokens_before_logits());
+    const PrefixHit hit = allocator(group).find_prefix(sequence.tokens_before_logits(), sequence.cache_salt);
     if (!has_room(group, pages_for(sequence.num_tokens()) - hit.num_pages + hit.num_idle)) continue;
     const int64_t load = loads_[static_cast<size_t>(group)] - hit.num_pages * kPageTokens;
     if (best < 0 || load < best_load ||
@@ -174,7 +174,7 @@ void Scheduler::start(Sequence& sequence) {
 void Scheduler::use_cached(Sequence& sequence) {
   const int64_t num_full = sequence.num_computed / kPageTokens;
   const int64_t num_cached =
-      allocator(sequence.group).use_cached(sequence.id, sequence.tokens_before_logits(), num_full);
+      allocator(sequence.group).use_cached(sequence.id, sequence.tokens_before_logits(), num_full, sequence.cache_salt);
   if (num_cached == num_full) return;
   const int64_t num_tokens = num_cached * kPageTokens - sequence.num_computed;
   sequence.num_computed += num_tokens;

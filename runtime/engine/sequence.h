@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/base/tensor.h"
+#include "runtime/engine/prefix_cache.h"
 
 namespace octet {
 
@@ -23,6 +24,7 @@ struct SequenceId {
 
 struct Sequence {
   SequenceId id;
+  CacheSalt cache_salt = kNoSalt;                    // its pages are shared only among sequences of this salt
   int64_t priority = 0;                              // larger is served sooner
   int64_t turn = 0;                                  // the scheduler's: the smaller is served sooner
   std::vector<TokenId> tokens;                       // prompt, then output

@@ -4,6 +4,7 @@
 #include <grpcpp/server_context.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,11 +12,10 @@
 
 namespace octet {
 
-// The key in a file: its first line. kInvalidInput, with the path, where there is none.
+// The key in a file: its first line. kInvalidInput, with the path, where there is none, or where others can read it.
 Result<std::string> read_api_key(const std::filesystem::path& path);
 
-// Whether the call carries "authorization: Bearer KEY"; always where `key` is empty. The time does not tell how much of
-// a wrong key is right.
-bool has_api_key(const grpc::CallbackServerContext& context, std::string_view key);
+// The KEY of the call's "authorization: Bearer KEY", as long as the call is there; none where it carries none.
+std::optional<std::string_view> bearer_token(const grpc::CallbackServerContext& context);
 
 }  // namespace octet

@@ -13,6 +13,7 @@
 #include "runtime/service/grpc_address.h"
 #include "runtime/service/grpc_log.h"
 #include "runtime/service/octet.grpc.pb.h"
+#include "runtime/service/secret_file.h"
 
 namespace octet {
 namespace {
@@ -20,9 +21,11 @@ namespace {
 constexpr std::chrono::seconds kUnaryDeadline{30};
 constexpr int64_t kMaxPemBytes = 1 << 20;
 
+using ReadFile = Result<std::string> (*)(const std::filesystem::path&, int64_t);
+
 // kind: what must be in the file, "CERTIFICATE" or "PRIVATE KEY".
-Result<std::string> read_pem(const std::string& path, const char* kind) {
-  OCTET_ASSIGN_OR_RETURN(std::string pem, read_text_file(path, kMaxPemBytes));
+Result<std::string> read_pem(const std::string& path, const char* kind, ReadFile read = read_text_file) {
+  OCTET_ASSIGN_OR_RETURN(std::string pem, read(path, kMaxPemBytes));
   if (pem.find(std::string(kind) + "-----") != std::string::npos) return pem;
   return invalid_input("{}: has no {} in PEM format", path, kind);
 }
@@ -33,7 +36,7 @@ Result<std::shared_ptr<grpc::ChannelCredentials>> make_credentials(const ClientO
   OCTET_ASSIGN_OR_RETURN(tls.pem_root_certs, read_pem(options.tls_ca_file, "CERTIFICATE"));
   if (!options.tls_cert_file.empty()) {
     OCTET_ASSIGN_OR_RETURN(tls.pem_cert_chain, read_pem(options.tls_cert_file, "CERTIFICATE"));
-    OCTET_ASSIGN_OR_RETURN(tls.pem_private_key, read_pem(options.tls_key_file, "PRIVATE KEY"));
+    OCTET_ASSIGN_OR_RETURN(tls.pem_private_key, read_pem(options.tls_key_file, "PRIVATE KEY", read_secret_file));
   }
   return grpc::SslCredentials(tls);
 }
@@ -151,13 +154,20 @@ class ServiceClient::Impl {
 
 Result<std::unique_ptr<ServiceClient>> ServiceClient::create(const ClientOptions& options) {
   quiet_grpc();
+  auto address = parse_server_address(options.server);
+  if (!address.ok()) return invalid_input("--server {}", address.status().message());
   std::string api_key;
   if (!options.api_key_file.empty()) {
+    if (options.tls_ca_file.empty() && !options.insecure_key && !address->is_local()) {
+      return invalid_input(
+          "{}: the key would go there in clear, for everyone on the way to read: --tls-ca encrypts, --insecure-key "
+          "sends "
+          "it all the same",
+          address->text());
+    }
     OCTET_ASSIGN_OR_RETURN(api_key, read_api_key(options.api_key_file));
   }
   OCTET_ASSIGN_OR_RETURN(const auto credentials, make_credentials(options));
-  auto address = parse_server_address(options.server);
-  if (!address.ok()) return invalid_input("--server {}", address.status().message());
   const auto channel = grpc::CreateCustomChannel(grpc_target(*address), credentials, channel_arguments());
   return std::unique_ptr<ServiceClient>(
       new ServiceClient(std::make_unique<Impl>(address->text(), channel, std::move(api_key))));

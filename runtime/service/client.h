@@ -25,6 +25,7 @@ struct ClientOptions {
   std::string tls_cert_file = {};  // who we are, for a server that asks (mTLS), with tls_key_file
   std::string tls_key_file = {};
   std::string api_key_file = {};  // the bearer token; empty: none
+  bool insecure_key = false;      // send it over a plain connection that leaves this machine, too
 };
 
 // The codes of gRPC, with its numbers.
@@ -51,7 +52,8 @@ enum class RpcCode {
 // How a call ended.
 struct RpcStatus {
   RpcCode code = RpcCode::kOk;
-  Status status;  // one line that begins with the server's address
+  Status status;            // one line that begins with the server's address
+  bool has_advice = false;  // the server says when another try may be worth it
 
   bool ok() const { return code == RpcCode::kOk; }
 };

@@ -121,6 +121,7 @@ Result<v1::GenerateRequest> to_message(const GenerateCall& call) {
   }
   fill_sampling(call.params, *message.mutable_sampling());
   fill_stopping(call.params, *message.mutable_stop());
+  message.set_cache_salt(call.params.cache_salt);
   message.mutable_response()->set_return_token_ids(true);
   if (call.params.logprobs) message.mutable_response()->set_logprobs(static_cast<uint32_t>(*call.params.logprobs));
   if (call.resume) {
@@ -180,7 +181,9 @@ RpcStatus from_grpc(const grpc::Status& status, const std::string& server) {
   end.code = static_cast<RpcCode>(status.error_code());
   std::string message = status.error_message().substr(0, status.error_message().find('\n'));
   if (message.empty()) message = rpc_code_name(end.code);
-  message += advice_of(status.error_details());
+  const std::string advice = advice_of(status.error_details());
+  end.has_advice = !advice.empty();
+  message += advice;
   end.status = {is_our_fault(status.error_code()) ? StatusCode::kInvalidInput : StatusCode::kFailed,
                 server + ": " + message};
   return end;

@@ -10,8 +10,8 @@
 
 namespace octet {
 
-// What the service shows its clients: a certificate, or nothing where no flag names one. kInvalidInput, naming the flag
-// or the file.
+// What the service shows its clients: a certificate, or nothing where no flag names one. Files that change are read
+// again. The credentials outlive the server. kInvalidInput, naming the flag or the file.
 Result<std::shared_ptr<grpc::ServerCredentials>> make_credentials(const ServerOptions& options);
 
 }  // namespace octet

@@ -13,6 +13,7 @@
 #include "runtime/service/answer.h"
 #include "runtime/service/request_parser.h"
 #include "runtime/service/response_sink.h"
+#include "runtime/service/tenants.h"
 
 namespace octet {
 
@@ -25,14 +26,17 @@ class GenerationCall {
   // Told once, before the client is.
   using OnEnd = std::function<void(const GenerationCall&, const grpc::Status&)>;
 
-  GenerationCall(std::string request_id, Clock::time_point deadline, std::shared_ptr<ResponseSink> sink, OnEnd on_end)
+  GenerationCall(std::string request_id, Caller caller, Clock::time_point deadline, std::shared_ptr<ResponseSink> sink,
+                 OnEnd on_end)
       : request_id_(std::move(request_id)),
+        caller_(std::move(caller)),
         deadline_(deadline),
         arrival_(Clock::now()),
         sink_(std::move(sink)),
         on_end_(std::move(on_end)) {}
 
   const std::string& request_id() const { return request_id_; }
+  const Caller& caller() const { return caller_; }
   Clock::time_point deadline() const { return deadline_; }
   Clock::time_point arrival() const { return arrival_; }
 
@@ -56,6 +60,7 @@ class GenerationCall {
 
  private:
   const std::string request_id_;
+  const Caller caller_;
   const Clock::time_point deadline_;
   const Clock::time_point arrival_;
   const std::shared_ptr<ResponseSink> sink_;

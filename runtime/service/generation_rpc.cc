@@ -11,6 +11,16 @@ namespace {
 
 constexpr int64_t kMergedBytes = 64 << 10;  // a waiting chunk of this size is merged with no further one
 
+// Ends the RPC at once, whatever is on its way. TryCancel() knows CANCELLED only.
+void cut_off(grpc::CallbackServerContext& context, const std::string& why) {
+  grpc_call_cancel_with_status(context.c_call(), GRPC_STATUS_RESOURCE_EXHAUSTED, why.c_str(), nullptr);
+}
+
+std::string why_stalled(OpenRpc::Clock::duration limit) {
+  return fmt::format("the client has read nothing for {:g} s although output waits for it",
+                     std::chrono::duration<double>(limit).count());
+}
+
 // The client is gone, or its deadline is.
 grpc::Status why_abandoned(const grpc::CallbackServerContext& context) {
   const bool late = std::chrono::system_clock::now() >= context.deadline();
@@ -108,16 +118,15 @@ void StreamRpc::OnWriteDone(bool ok) {
 void StreamRpc::drop_if_stalled(Clock::duration limit) {
   const std::lock_guard lock(mutex_);
   if (writing_ && Clock::now() - write_began_ >= limit) {
-    const auto seconds = std::chrono::duration<double>(limit).count();
-    give_up(fmt::format("the client has read nothing for {:g} s although output waits for it", seconds));
+    give_up(why_stalled(limit));
   }
 }
 
-// What waits to be written would be in the way of a Finish. TryCancel() knows CANCELLED only.
+// What waits to be written would be in the way of a Finish.
 void StreamRpc::give_up(const std::string& why) {
   if (!given_up_.empty()) return;
   given_up_ = why;
-  grpc_call_cancel_with_status(context_.c_call(), GRPC_STATUS_RESOURCE_EXHAUSTED, why.c_str(), nullptr);
+  cut_off(context_, why);
 }
 
 void StreamRpc::OnCancel() {
@@ -135,34 +144,57 @@ void StreamRpc::OnDone() {
   self_.reset();
 }
 
-std::shared_ptr<UnaryRpc> UnaryRpc::create(const RpcContext& from, v1::GenerateResponse& response) {
-  auto rpc = std::shared_ptr<UnaryRpc>(new UnaryRpc(from, response));
-  rpc->self_ = rpc;
-  from.rpcs.add(*rpc);
+std::shared_ptr<AnswerRpc> AnswerRpc::create(const RpcContext& from) {
+  auto rpc = std::shared_ptr<AnswerRpc>(new AnswerRpc(from));
+  begin(rpc);
   return rpc;
 }
 
-void UnaryRpc::push(v1::GenerateChunk chunk) {
-  const std::lock_guard lock(mutex_);
-  if (ended_) return;
-  const int index = static_cast<int>(chunk.index());
-  while (response_.outputs_size() <= index) response_.add_outputs();
-  append_chunk(std::move(chunk), *response_.mutable_outputs(index));
+void AnswerRpc::begin(const std::shared_ptr<AnswerRpc>& rpc) {
+  rpc->self_ = rpc;
+  rpc->from_.rpcs.add(*rpc);
 }
 
-void UnaryRpc::finish(const grpc::Status& status) {
+void AnswerRpc::end(const grpc::Status& status) {
   {
     const std::lock_guard lock(mutex_);
     if (std::exchange(ended_, true)) return;
+    end_began_ = Clock::now();
   }
   Finish(status);
 }
 
-void UnaryRpc::OnCancel() { end_call(call_, why_abandoned(context_)); }
+void AnswerRpc::drop_if_stalled(Clock::duration limit) {
+  const std::lock_guard lock(mutex_);
+  if (!ended_ || Clock::now() - end_began_ < limit || std::exchange(given_up_, true)) return;
+  cut_off(from_.context, why_stalled(limit));
+}
 
-void UnaryRpc::OnDone() {
-  rpcs_.remove(*this);
+void AnswerRpc::OnDone() {
+  from_.rpcs.remove(*this);
   self_.reset();
 }
+
+std::shared_ptr<UnaryRpc> UnaryRpc::create(const RpcContext& from, v1::GenerateResponse& response) {
+  auto rpc = std::shared_ptr<UnaryRpc>(new UnaryRpc(from, response));
+  begin(rpc);
+  return rpc;
+}
+
+void UnaryRpc::push(v1::GenerateChunk chunk) {
+  num_bytes_ += static_cast<int64_t>(chunk.ByteSizeLong());
+  if (num_bytes_ > from_.max_outbox_bytes) {
+    return end_call(call_, rpc_error(grpc::StatusCode::RESOURCE_EXHAUSTED,
+                                     fmt::format("the answer has more than {} bytes: GenerateStream gives it in parts",
+                                                 from_.max_outbox_bytes)));
+  }
+  change([&] {
+    const int index = static_cast<int>(chunk.index());
+    while (response_.outputs_size() <= index) response_.add_outputs();
+    append_chunk(std::move(chunk), *response_.mutable_outputs(index));
+  });
+}
+
+void UnaryRpc::OnCancel() { end_call(call_, why_abandoned(from_.context)); }
 
 }  // namespace octet

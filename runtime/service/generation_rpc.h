@@ -1,4 +1,4 @@
-// The two kinds of generating RPCs as gRPC sees them: reactors of its callback API, which are the sinks of their calls.
+// RPCs as gRPC sees them: reactors of its callback API; those of generating calls are their calls' sinks.
 // A reactor keeps itself alive until gRPC is done with it. None of its functions waits.
 #pragma once
 
@@ -69,32 +69,54 @@ class StreamRpc final : public grpc::ServerWriteReactor<v1::GenerateChunk>, publ
   grpc::Status status_;
 };
 
-// Generate: the answer as a whole.
-class UnaryRpc final : public grpc::ServerUnaryReactor, public ResponseSink, public OpenRpc {
+// An RPC with one answer, which it has once it is ended.
+class AnswerRpc : public grpc::ServerUnaryReactor, public OpenRpc {
+ public:
+  static std::shared_ptr<AnswerRpc> create(const RpcContext& from);
+
+  // Gives the answer, or the error; nothing if it was ended before.
+  void end(const grpc::Status& status);
+  // From the end on: gRPC holds the whole answer until the client has read it.
+  void drop_if_stalled(Clock::duration limit) override;
+  void OnDone() override;
+
+ protected:
+  explicit AnswerRpc(const RpcContext& from) : from_(from) {}
+  static void begin(const std::shared_ptr<AnswerRpc>& rpc);
+  // Makes a change of the answer, unless the RPC has ended: the answer is gRPC's then.
+  template <typename Change>
+  void change(Change make) {
+    const std::lock_guard lock(mutex_);
+    if (!ended_) make();
+  }
+
+  const RpcContext from_;
+
+ private:
+  std::shared_ptr<AnswerRpc> self_;
+  std::mutex mutex_;  // guards what follows
+  bool ended_ = false;
+  bool given_up_ = false;
+  Clock::time_point end_began_;
+};
+
+// Generate: the answer as a whole. Where it grows over the outbox's limit the call ends.
+class UnaryRpc final : public AnswerRpc, public ResponseSink {
  public:
   static std::shared_ptr<UnaryRpc> create(const RpcContext& from, v1::GenerateResponse& response);
 
   void set_call(const std::shared_ptr<GenerationCall>& call) { call_ = call; }
 
   void push(v1::GenerateChunk chunk) override;
-  void finish(const grpc::Status& status) override;
-  void drop_if_stalled(Clock::duration) override {}
-
+  void finish(const grpc::Status& status) override { end(status); }
   void OnCancel() override;
-  void OnDone() override;
 
  private:
-  UnaryRpc(const RpcContext& from, v1::GenerateResponse& response)
-      : context_(from.context), rpcs_(from.rpcs), response_(response) {}
+  UnaryRpc(const RpcContext& from, v1::GenerateResponse& response) : AnswerRpc(from), response_(response) {}
 
-  grpc::CallbackServerContext& context_;
-  OpenRpcs& rpcs_;
   std::weak_ptr<GenerationCall> call_;
-  std::shared_ptr<UnaryRpc> self_;
-
-  std::mutex mutex_;                // guards what follows
-  v1::GenerateResponse& response_;  // gRPC's, until Finish
-  bool ended_ = false;
+  v1::GenerateResponse& response_;
+  int64_t num_bytes_ = 0;  // of what came for it; the engine's thread
 };
 
 }  // namespace octet

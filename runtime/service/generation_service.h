@@ -25,7 +25,7 @@ enum class ServiceState { kLoading, kServing, kDraining, kFailed };
 struct ServiceFacts {
   ServedModel model;
   ServiceLimits limits;
-  std::string api_key;  // empty: none is asked for
+  std::shared_ptr<Tenants> tenants = std::make_shared<Tenants>();  // who may call
   std::string version;
 };
 
@@ -39,6 +39,8 @@ class GenerationService final : public v1::Generation::CallbackService, public E
   void serve(EngineThread& engine);
   // No new calls; those under way go on.
   void drain();
+  // Those still under way, so long after drain(), end now; what their clients have they can resume.
+  void end_drain(std::chrono::milliseconds limit);
   // No new calls, and those under way end now.
   void fail(const std::string& why);
 
@@ -68,23 +70,29 @@ class GenerationService final : public v1::Generation::CallbackService, public E
                                   v1::AbortResponse* response) override;
 
  private:
-  grpc::Status check_key(const grpc::CallbackServerContext& context) const;
+  // UNAUTHENTICATED where the caller's key is not known; else `caller` is who it is.
+  grpc::Status identify(const grpc::CallbackServerContext& context, Caller& caller) const;
+  // Counts a request of the tenant, or says why it may have none now.
+  grpc::Status take_request(Tenant& tenant);
   grpc::Status check_loaded() const;
   grpc::Status check_model(const std::string& name) const;
   grpc::Status check_generate(const grpc::CallbackServerContext& context, const v1::GenerateRequest& request) const;
+  // A parsed request within its tenant's policy.
+  Status apply_policy(Tenant& tenant, GenerationJob& job);
   // Takes a generating RPC: errors end it, else it is parsed and goes to the engine.
   template <typename Rpc>
   Rpc* take(grpc::CallbackServerContext& context, const v1::GenerateRequest& request, std::shared_ptr<Rpc> rpc);
   void parse(const std::shared_ptr<GenerationCall>& call, const v1::GenerateRequest& request);
-  std::shared_ptr<GenerationCall> make_call(const grpc::CallbackServerContext& context, const std::string& request_id,
-                                            std::shared_ptr<ResponseSink> sink);
+  std::shared_ptr<GenerationCall> make_call(const grpc::CallbackServerContext& context, const Caller& caller,
+                                            const std::string& request_id, std::shared_ptr<ResponseSink> sink);
   void on_end(const GenerationCall& call, const grpc::Status& status);
   RpcContext rpc_context(grpc::CallbackServerContext& context) {
     return {context, rpcs_, facts_.limits.max_outbox_bytes};
   }
-  // Does `work`, which may take a while, on another thread and finishes the RPC with its status.
-  template <typename Work>
-  grpc::ServerUnaryReactor* run_later(grpc::CallbackServerContext& context, const std::string& model, Work work);
+  // Does `work`, which may take a while and fills the response, on another thread and ends the RPC with its status.
+  template <typename Request, typename Response, typename Work>
+  grpc::ServerUnaryReactor* run_later(grpc::CallbackServerContext& context, const Request& request, Response& response,
+                                      Work work);
 
   const ServiceFacts facts_;
   ServiceMetrics& metrics_;
@@ -93,10 +101,10 @@ class GenerationService final : public v1::Generation::CallbackService, public E
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   std::atomic<ServiceState> state_ = ServiceState::kLoading;
   std::atomic<EngineThread*> engine_ = nullptr;
-  std::atomic<uint64_t> next_id_ = 1;  // of requests without one
   CallRegistry calls_;
   OpenRpcs rpcs_;
-  WorkQueue work_;
+  WorkQueue parsing_;   // of generating requests
+  WorkQueue encoding_;  // Tokenize and Detokenize, which no generating request waits for
 };
 
 }  // namespace octet

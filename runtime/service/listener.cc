@@ -91,7 +91,8 @@ Result<Listener> listen(const ServerOptions& options, std::span<grpc::Service* c
   quiet_grpc();  // what clients send wrong is told to them
   auto address = parse_listen_address(options.listen);
   if (!address.ok()) return invalid_input("--listen {}", address.status().message());
-  OCTET_ASSIGN_OR_RETURN(const auto credentials, make_credentials(options));
+  Listener listener;
+  OCTET_ASSIGN_OR_RETURN(listener.credentials, make_credentials(options));
   std::optional<SocketFile> socket_file;  // until gRPC has made it
   if (address->is_unix()) {
     auto claimed = SocketFile::claim(address->socket_file);
@@ -101,9 +102,8 @@ Result<Listener> listen(const ServerOptions& options, std::span<grpc::Service* c
   grpc::ServerBuilder builder;
   set_up(options, builder);
   int port = 0;
-  builder.AddListeningPort(grpc_target(*address), credentials, &port);
+  builder.AddListeningPort(grpc_target(*address), listener.credentials, &port);
   for (grpc::Service* service : services) builder.RegisterService(service);
-  Listener listener;
   listener.server = builder.BuildAndStart();
   if (listener.server == nullptr || port == 0) return cannot_listen(options, *address);
   if (!address->is_unix()) address->port = static_cast<uint16_t>(port);

@@ -14,6 +14,7 @@
 namespace octet {
 
 struct Listener {
+  std::shared_ptr<grpc::ServerCredentials> credentials;  // which the server asks as long as it is there
   std::unique_ptr<grpc::Server> server;
   Address address;  // with the port that was chosen
 };

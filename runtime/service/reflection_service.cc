@@ -6,7 +6,6 @@
 #include <array>
 #include <set>
 
-#include "runtime/service/api_key.h"
 #include "runtime/service/health.grpc.pb.h"
 #include "runtime/service/octet.grpc.pb.h"
 #include "runtime/service/rpc_status.h"
@@ -91,7 +90,7 @@ class Conversation final : public grpc::ServerBidiReactor<Request, Response> {
 
 grpc::ServerBidiReactor<Request, Response>* ReflectionService::ServerReflectionInfo(
     grpc::CallbackServerContext* context) {
-  return new Conversation(has_api_key(*context, api_key_));
+  return new Conversation(tenants_.identify(*context) != nullptr);
 }
 
 }  // namespace octet

@@ -2,23 +2,22 @@
 // the shared protobuf (see CMakeLists.txt) and asks for no key.
 #pragma once
 
-#include <string>
-
 #include "runtime/service/reflection.grpc.pb.h"
+#include "runtime/service/tenants.h"
 
 namespace octet {
 
 class ReflectionService final : public grpc::reflection::v1alpha::ServerReflection::CallbackService {
  public:
-  // api_key: as the service asks for; empty: none.
-  explicit ReflectionService(std::string api_key) : api_key_(std::move(api_key)) {}
+  // Answers those whom `tenants` knows, which outlives it.
+  explicit ReflectionService(const Tenants& tenants) : tenants_(tenants) {}
 
   grpc::ServerBidiReactor<grpc::reflection::v1alpha::ServerReflectionRequest,
                           grpc::reflection::v1alpha::ServerReflectionResponse>*
   ServerReflectionInfo(grpc::CallbackServerContext* context) override;
 
  private:
-  const std::string api_key_;
+  const Tenants& tenants_;
 };
 
 }  // namespace octet

@@ -11,6 +11,8 @@
 namespace octet {
 namespace {
 
+constexpr int64_t kMaxCacheSaltBytes = 128;
+
 // The decimal number that a client wrote, rather than the float nearest to it: 0.7 is the 0.7 of the command line.
 double widen(float value) {
   std::array<char, 32> text{};
@@ -161,6 +163,10 @@ Result<GenerationJob> parse_generate(const v1::GenerateRequest& from, const Serv
   OCTET_RETURN_IF_ERROR(parse_sampling(from.sampling(), limits, request.params));
   OCTET_RETURN_IF_ERROR(parse_stopping(from.stop(), limits, request.params));
   parse_response(from.response(), job);
+  request.params.cache_salt = from.cache_salt();
+  if (std::ssize(from.cache_salt()) > kMaxCacheSaltBytes) {
+    return invalid_input("cache_salt: {} bytes are more than {}", from.cache_salt().size(), kMaxCacheSaltBytes);
+  }
   OCTET_RETURN_IF_ERROR(parse_resume(from, request));
   if (model.tokenizer == nullptr && !request.params.stop.empty()) {
     return invalid_input("stop.stop: the model has no tokenizer");

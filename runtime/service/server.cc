@@ -44,7 +44,7 @@ Status compute_a_token(EngineThread& engine, const ServedModel& model) {
   job.request.params.sampling.seed = 0;
   const auto sink = std::make_shared<FirstToken>();
   const auto never = GenerationCall::Clock::time_point::max();
-  auto call = std::make_shared<GenerationCall>("warm-up", never, sink, [](const auto&, const auto&) {});
+  auto call = std::make_shared<GenerationCall>("warm-up", Caller{}, never, sink, [](const auto&, const auto&) {});
   OCTET_RETURN_IF_ERROR(call->set_job(std::move(job), model));
   engine.submit(std::move(call));
   const grpc::Status status = sink->wait();
@@ -83,6 +83,12 @@ struct Server::Impl {
     }
   }
 
+  // Of the end of their calls.
+  void let_clients_hear() {
+    service.rpcs().wait_until_empty(kFailTime);
+    std::this_thread::sleep_for(kLastBytes);
+  }
+
   void note_failure(const Status& status) {
     const std::lock_guard lock(health_mutex);
     failure = status;
@@ -93,7 +99,7 @@ struct Server::Impl {
   std::shared_ptr<JobMetrics> job_metrics;
   GenerationService service;
   HealthService health;
-  ReflectionService reflection{service.facts().api_key};
+  ReflectionService reflection{*service.facts().tenants};
   Listener listener;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint;
   std::unique_ptr<EngineThread> engine;
@@ -106,9 +112,12 @@ struct Server::Impl {
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, ServedModel model, JobWatch watch) {
-  ServiceFacts facts{.model = std::move(model), .limits = options.limits, .api_key = {}, .version = options.version};
+  ServiceFacts facts{.model = std::move(model), .limits = options.limits, .version = options.version};
   if (!options.api_key_file.empty()) {
-    OCTET_ASSIGN_OR_RETURN(facts.api_key, read_api_key(options.api_key_file));
+    OCTET_ASSIGN_OR_RETURN(const std::string key, read_api_key(options.api_key_file));
+    facts.tenants = std::make_shared<Tenants>(key);
+  } else if (!options.tenants.empty()) {
+    facts.tenants = std::make_shared<Tenants>(options.tenants);
   }
   auto server = std::unique_ptr<Server>(new Server(std::make_unique<Impl>(std::move(facts), std::move(watch))));
   Impl& impl = *server->impl_;
@@ -153,12 +162,18 @@ void Server::drain() {
   impl_->update_health();
 }
 
+void Server::set_tenants(const std::vector<TenantPolicy>& tenants) { impl_->service.facts().tenants->set(tenants); }
+
 bool Server::wait_until_drained(milliseconds time) { return impl_->service.rpcs().wait_until_empty(time); }
+
+void Server::end_drain(milliseconds limit) {
+  impl_->service.end_drain(limit);
+  impl_->let_clients_hear();
+}
 
 void Server::fail(const std::string& why) {
   impl_->service.fail(why);
-  impl_->service.rpcs().wait_until_empty(kFailTime);
-  std::this_thread::sleep_for(kLastBytes);
+  impl_->let_clients_hear();
 }
 
 Status Server::failure() const {

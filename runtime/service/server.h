@@ -13,6 +13,7 @@
 #include "runtime/model/model_runner.h"
 #include "runtime/service/served_model.h"
 #include "runtime/service/service_limits.h"
+#include "runtime/service/tenants.h"
 
 namespace octet {
 
@@ -22,6 +23,7 @@ struct ServerOptions {
   std::string tls_cert = {}, tls_key = {};        // PEM files; both or none
   std::string tls_client_ca = {};                 // PEM file: clients need a certificate of these
   std::string api_key_file = {};                  // its first line is asked for in every call but health's
+  std::vector<TenantPolicy> tenants = {};         // without api_key_file: a key of one of these is; none: no key is
   std::string version = {};
   ServiceLimits limits = {};
 };
@@ -33,7 +35,7 @@ struct JobWatch {
   std::function<std::array<PhaseTotals, kNumPhases>()> phase_totals = {};
 };
 
-// Thread safety: fail() and drain() may be called by any thread, the rest by one.
+// Thread safety: fail(), drain() and set_tenants() may be called by any thread, the rest by one.
 class Server {
  public:
   // Listens from now on, but answers that the model is being loaded. kInvalidInput, one line, where an address cannot
@@ -52,6 +54,11 @@ class Server {
   void drain();
   // Whether nothing is under way any more, within `time`.
   bool wait_until_drained(std::chrono::milliseconds time);
+  // Who may call from now on; calls under way go on. REQUIRES: the options named tenants.
+  void set_tenants(const std::vector<TenantPolicy>& tenants);
+  // Ends what a drain of `limit` has not finished with DEADLINE_EXCEEDED, so that its clients can go on elsewhere, and
+  // returns when they know it, or after a second.
+  void end_drain(std::chrono::milliseconds limit);
   // Ends everything with UNAVAILABLE, and returns when the clients know it, or after a second.
   void fail(const std::string& why);
   // Of the model; ok while it works.

@@ -37,18 +37,12 @@ ServiceMetrics::ServiceMetrics()
       preemptions_(counter("num_preemptions_total", "Sequences that lost their pages and were computed again.")),
       prefix_cache_queries_(counter("prefix_cache_queries", "Prompt tokens looked for in the prefix cache.")),
       prefix_cache_hits_(counter("prefix_cache_hits", "Prompt tokens found there.")),
-      step_seconds_(prometheus::BuildCounter()
-                        .Name("octet_step_seconds_total")
-                        .Help("Time of steps, by what it is for.")
-                        .Register(*registry_)),
-      successes_(prometheus::BuildCounter()
-                     .Name("octet_request_success_total")
-                     .Help("Samples that finished, by reason.")
-                     .Register(*registry_)),
-      failures_(prometheus::BuildCounter()
-                    .Name("octet_request_failure_total")
-                    .Help("Calls that ended with an error, by its code.")
-                    .Register(*registry_)),
+      step_seconds_(counters("step_seconds_total", "Time of steps, by what it is for.")),
+      successes_(counters("request_success_total", "Samples that finished, by reason.")),
+      failures_(counters("request_failure_total", "Calls that ended with an error, by its code.")),
+      tenant_requests_(counters("tenant_requests_total", "Requests taken, by tenant.")),
+      tenant_refusals_(counters("tenant_refusals_total", "Requests beyond a tenant's policy, by what was too much.")),
+      tenant_tokens_(counters("tenant_tokens_total", "Tokens of requests that have ended, by tenant and kind.")),
       time_to_first_token_(histogram("time_to_first_token_seconds", "From a request's arrival.", kFirstTokenSeconds)),
       inter_token_latency_(histogram("inter_token_latency_seconds", "Between tokens of a sample.", kTokenSeconds)),
       e2e_latency_(histogram("e2e_request_latency_seconds", "From arrival to the last token.", kRequestSeconds)),
@@ -65,6 +59,10 @@ prometheus::Gauge& ServiceMetrics::gauge(const char* name, const char* help) {
 
 prometheus::Counter& ServiceMetrics::counter(const char* name, const char* help) {
   return prometheus::BuildCounter().Name(full_name(name)).Help(help).Register(*registry_).Add({});
+}
+
+prometheus::Family<prometheus::Counter>& ServiceMetrics::counters(const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(full_name(name)).Help(help).Register(*registry_);
 }
 
 prometheus::Histogram& ServiceMetrics::histogram(const char* name, const char* help, Buckets buckets) {
@@ -115,5 +113,22 @@ void ServiceMetrics::on_sample(const FinishEvent& event, double seconds_since_ar
 }
 
 void ServiceMetrics::on_failure(const std::string& reason) { failures_.Add({{"reason", reason}}).Increment(); }
+
+void ServiceMetrics::on_tenant_request(const std::string& tenant) {
+  if (!tenant.empty()) tenant_requests_.Add({{"tenant", tenant}}).Increment();
+}
+
+void ServiceMetrics::on_tenant_refusal(const std::string& tenant, const std::string& reason) {
+  if (!tenant.empty()) tenant_refusals_.Add({{"tenant", tenant}, {"reason", reason}}).Increment();
+}
+
+void ServiceMetrics::on_tenant_sample(const std::string& tenant, const FinishEvent& event) {
+  if (tenant.empty()) return;
+  const auto count = [&](const char* kind, int64_t tokens) {
+    tenant_tokens_.Add({{"tenant", tenant}, {"kind", kind}}).Increment(static_cast<double>(tokens));
+  };
+  count("generation", event.num_output_tokens);
+  if (event.id.sample == 0) count("prompt", event.num_prompt_tokens);
+}
 
 }  // namespace octet

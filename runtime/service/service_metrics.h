@@ -27,12 +27,18 @@ class ServiceMetrics {
   void on_first_token(double seconds_since_arrival);
   // A call ended with an error, "resource_exhausted".
   void on_failure(const std::string& reason);
+  // Of a tenant, by its name; one without a name is not counted apart. A request of it was taken, or refused
+  // ("requests", "tokens", "priority"), or a sample has ended.
+  void on_tenant_request(const std::string& tenant);
+  void on_tenant_refusal(const std::string& tenant, const std::string& reason);
+  void on_tenant_sample(const std::string& tenant, const FinishEvent& event);
 
   std::shared_ptr<prometheus::Registry> registry() const { return registry_; }
 
  private:
   prometheus::Gauge& gauge(const char* name, const char* help);
   prometheus::Counter& counter(const char* name, const char* help);
+  prometheus::Family<prometheus::Counter>& counters(const char* name, const char* help);
   prometheus::Histogram& histogram(const char* name, const char* help, prometheus::Histogram::BucketBoundaries buckets);
 
   std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
@@ -47,6 +53,9 @@ class ServiceMetrics {
   prometheus::Family<prometheus::Counter>& step_seconds_;
   prometheus::Family<prometheus::Counter>& successes_;
   prometheus::Family<prometheus::Counter>& failures_;
+  prometheus::Family<prometheus::Counter>& tenant_requests_;
+  prometheus::Family<prometheus::Counter>& tenant_refusals_;
+  prometheus::Family<prometheus::Counter>& tenant_tokens_;
   prometheus::Histogram& time_to_first_token_;
   prometheus::Histogram& inter_token_latency_;
   prometheus::Histogram& e2e_latency_;

@@ -15,23 +15,41 @@ std::vector<TokenId> page_of(TokenId token) { return std::vector<TokenId>(static
 
 TEST(PrefixCache, FindsAPageByEverythingBeforeIt) {
   PrefixCache cache(8);
-  cache.insert(kNoPage, page_of(1), 3);
-  cache.insert(kNoPage, page_of(2), 5);
-  cache.insert(3, page_of(7), 4);
-  EXPECT_EQ(cache.find(kNoPage, page_of(1)), 3);
-  EXPECT_EQ(cache.find(kNoPage, page_of(2)), 5);
-  EXPECT_EQ(cache.find(3, page_of(7)), 4);
-  EXPECT_EQ(cache.find(5, page_of(7)), kNoPage) << "the same tokens behind other ones";
-  EXPECT_EQ(cache.find(kNoPage, page_of(7)), kNoPage);
+  cache.insert(kNoPage, page_of(1), 3, kNoSalt);
+  cache.insert(kNoPage, page_of(2), 5, kNoSalt);
+  cache.insert(3, page_of(7), 4, kNoSalt);
+  EXPECT_EQ(cache.find(kNoPage, page_of(1), kNoSalt), 3);
+  EXPECT_EQ(cache.find(kNoPage, page_of(2), kNoSalt), 5);
+  EXPECT_EQ(cache.find(3, page_of(7), kNoSalt), 4);
+  EXPECT_EQ(cache.find(5, page_of(7), kNoSalt), kNoPage) << "the same tokens behind other ones";
+  EXPECT_EQ(cache.find(kNoPage, page_of(7), kNoSalt), kNoPage);
   std::vector<TokenId> last_differs = page_of(1);
   last_differs.back() = 2;
-  EXPECT_EQ(cache.find(kNoPage, last_differs), kNoPage);
+  EXPECT_EQ(cache.find(kNoPage, last_differs, kNoSalt), kNoPage);
+}
+
+TEST(PrefixCache, SequencesOfOtherSaltsFindNothing) {
+  PrefixCache cache(8);
+  const CacheSalt mine = cache_salt_of("mine"), other = cache_salt_of("other");
+  EXPECT_EQ(cache_salt_of(""), kNoSalt);
+  cache.insert(kNoPage, page_of(1), 3, mine);
+  cache.insert(3, page_of(2), 4, mine);
+  cache.insert(kNoPage, page_of(1), 5, kNoSalt);
+  EXPECT_EQ(cache.find(kNoPage, page_of(1), mine), 3);
+  EXPECT_EQ(cache.find(3, page_of(2), mine), 4);
+  EXPECT_EQ(cache.find(kNoPage, page_of(1), kNoSalt), 5);
+  EXPECT_EQ(cache.find(5, page_of(2), kNoSalt), kNoPage);
+  EXPECT_EQ(cache.find(kNoPage, page_of(1), other), kNoPage);
+  for (const int32_t page : {5, 4, 3}) cache.set_idle(page);
+  EXPECT_EQ(cache.evict(), 5);
+  EXPECT_EQ(cache.find(kNoPage, page_of(1), mine), 3);
+  cache.check_invariant();
 }
 
 TEST(PrefixCache, EvictsWhatIsIdleLongest) {
   PrefixCache cache(4);
   for (int32_t page = 0; page < 4; ++page) {
-    cache.insert(kNoPage, page_of(page), page);
+    cache.insert(kNoPage, page_of(page), page, kNoSalt);
     cache.set_idle(page);
   }
   cache.set_held(1);
@@ -39,11 +57,11 @@ TEST(PrefixCache, EvictsWhatIsIdleLongest) {
   cache.set_idle(0);  // the newest now
   EXPECT_EQ(cache.num_idle(), 3);
   EXPECT_EQ(cache.evict(), 2);
-  EXPECT_EQ(cache.find(kNoPage, page_of(2)), kNoPage);
+  EXPECT_EQ(cache.find(kNoPage, page_of(2), kNoSalt), kNoPage);
   EXPECT_EQ(cache.evict(), 3);
   EXPECT_EQ(cache.evict(), 0);
   EXPECT_EQ(cache.num_idle(), 0);
-  EXPECT_EQ(cache.find(kNoPage, page_of(1)), 1);
+  EXPECT_EQ(cache.find(kNoPage, page_of(1), kNoSalt), 1);
 }
 
 // With few pages, and so few buckets, hashes collide all the time.
@@ -58,9 +76,9 @@ TEST(PrefixCache, AgreesWithAMapUnderRandomUse) {
     const auto token = static_cast<TokenId>(rng() % 5);
     const auto page = static_cast<int32_t>(rng() % kPages);
     const auto it = reference.find({parent, token});
-    ASSERT_EQ(cache.find(parent, page_of(token)), it == reference.end() ? kNoPage : it->second);
+    ASSERT_EQ(cache.find(parent, page_of(token), kNoSalt), it == reference.end() ? kNoPage : it->second);
     if (it == reference.end() && page > parent && !cache.contains(page) && (parent < 0 || cache.contains(parent))) {
-      cache.insert(parent, page_of(token), page);
+      cache.insert(parent, page_of(token), page, kNoSalt);
       reference[{parent, token}] = page;
     } else if (rng() % 30 == 0) {  // everything is given up, children first, and evicted
       for (int32_t idle = kPages - 1; idle >= 0; --idle) {
@@ -90,20 +108,20 @@ TEST(PageAllocatorCache, KeepsFullPagesUntilOthersNeedThem) {
   const std::vector<TokenId> tokens = counted_tokens(3 * kPageTokens + 10);
   ASSERT_TRUE(allocator.extend(a, std::ssize(tokens)));
   const std::vector<int32_t> pages(allocator.pages(a).begin(), allocator.pages(a).end());
-  allocator.cache(a, tokens, 0);
-  EXPECT_EQ(allocator.find_prefix(tokens).num_pages, 3);
-  EXPECT_EQ(allocator.find_prefix(tokens).num_idle, 0);
+  allocator.cache(a, tokens, 0, kNoSalt);
+  EXPECT_EQ(allocator.find_prefix(tokens, kNoSalt).num_pages, 3);
+  EXPECT_EQ(allocator.find_prefix(tokens, kNoSalt).num_idle, 0);
   allocator.release(a);
   allocator.check_invariant();
   EXPECT_EQ(allocator.num_free(), 6);
   EXPECT_EQ(allocator.num_idle(), 3);
-  EXPECT_EQ(allocator.find_prefix(tokens).num_idle, 3);
+  EXPECT_EQ(allocator.find_prefix(tokens, kNoSalt).num_idle, 3);
 
   // Three pages are free; the fourth evicts the cached page that is the furthest from the root.
   ASSERT_TRUE(allocator.extend(b, 4 * kPageTokens));
   EXPECT_EQ(allocator.num_evictions(), 1);
-  EXPECT_EQ(allocator.find_prefix(tokens).num_pages, 2);
-  EXPECT_EQ(allocator.use_cached(a, tokens, 0), 2);
+  EXPECT_EQ(allocator.find_prefix(tokens, kNoSalt).num_pages, 2);
+  EXPECT_EQ(allocator.use_cached(a, tokens, 0, kNoSalt), 2);
   EXPECT_EQ(std::vector<int32_t>(allocator.pages(a).begin(), allocator.pages(a).end()),
             std::vector<int32_t>(pages.begin(), pages.begin() + 2));
   EXPECT_FALSE(allocator.extend(a, 3 * kPageTokens)) << "took pages that are held";
@@ -117,7 +135,7 @@ TEST(PageAllocatorCache, EqualPagesBecomeOne) {
   const std::vector<TokenId> tokens = counted_tokens(2 * kPageTokens + 1);
   for (const SequenceId id : {a, b}) {
     ASSERT_TRUE(allocator.extend(id, std::ssize(tokens)));
-    allocator.cache(id, tokens, 0);
+    allocator.cache(id, tokens, 0, kNoSalt);
     allocator.check_invariant();
   }
   EXPECT_EQ(allocator.num_free(), 10 - 4);
@@ -130,10 +148,10 @@ TEST(PageAllocatorCache, RemembersNothingUnlessAsked) {
   const SequenceId a{1, 0};
   const std::vector<TokenId> tokens = counted_tokens(2 * kPageTokens);
   ASSERT_TRUE(allocator.extend(a, std::ssize(tokens)));
-  allocator.cache(a, tokens, 0);
+  allocator.cache(a, tokens, 0, kNoSalt);
   allocator.release(a);
-  EXPECT_EQ(allocator.find_prefix(tokens).num_pages, 0);
-  EXPECT_EQ(allocator.use_cached(a, tokens, 0), 0);
+  EXPECT_EQ(allocator.find_prefix(tokens, kNoSalt).num_pages, 0);
+  EXPECT_EQ(allocator.use_cached(a, tokens, 0, kNoSalt), 0);
   EXPECT_EQ(allocator.num_idle(), 0);
   allocator.check_invariant();
 }

@@ -7,6 +7,7 @@
 #include "runtime/service/answer.h"
 #include "runtime/service/request_parser.h"
 #include "runtime/service/rpc_status.h"
+#include "runtime/service/tenants.h"
 
 namespace octet {
 namespace {
@@ -39,6 +40,16 @@ void check_refusal(const Status& status) {
   OCTET_CHECK(details.ParseFromString(rpc_status(status).error_details()) && details.details_size() == 1);
 }
 
+// Whatever salt a request names, the cached prefixes of a tenant that has its own are nobody else's.
+void check_policy(const GenerationJob& job) {
+  const std::string& salt = job.request.params.cache_salt;
+  OCTET_CHECK(salt.size() <= 128);
+  const TenantPolicy own{.name = "a"}, other{.name = "b"}, sharing{.name = "c", .own_cache = false};
+  OCTET_CHECK(cache_salt_text(own, salt) != cache_salt_text(other, salt));
+  OCTET_CHECK(cache_salt_text(own, "") != cache_salt_text(sharing, salt));
+  OCTET_CHECK(cache_salt_text(sharing, salt).empty() == salt.empty());
+}
+
 }  // namespace
 }  // namespace octet
 
@@ -52,6 +63,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   OCTET_CHECK(octet::validate_request(job->request, model.bounds).ok());
+  octet::check_policy(*job);
   octet::NoSink sink;
   const auto answer = octet::Answer::create(*job, model, sink);
   if (!answer.ok()) octet::check_refusal(answer.status());

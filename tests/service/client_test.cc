@@ -1,5 +1,6 @@
 // octet generate --server, octet chat --server and the Python example: what a service answers is what a model in the
 // process answers.
+#include "tests/service/secret.h"
 #include "tests/service/serve_job.h"
 
 namespace octet::testing {
@@ -181,8 +182,8 @@ class ApiKeyTest : public ClientTest {
  protected:
   static void SetUpTestSuite() {
     folder_ = std::make_unique<TempFolder>();
-    write_file(*folder_ / "key", "sesame\n");
-    write_file(*folder_ / "wrong", "barley\n");
+    write_secret(*folder_ / "key", "sesame\n");
+    write_secret(*folder_ / "wrong", "barley\n");
     job_ = std::make_unique<ServeJob>(ServeLaunch{.flags = {"--api-key-file", *folder_ / "key"}});
   }
   static void TearDownTestSuite() {

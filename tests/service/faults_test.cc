@@ -255,6 +255,38 @@ TEST_P(DrainTest, StreamsFinishNewCallsAreRefusedAndItEndsWell) {
   EXPECT_EQ(job.run().wait().exit_code, 0);
 }
 
+TEST_P(DrainTest, WhatIsNotFinishedAtTheLimitCanBeResumed) {
+  ServeJob job({.num_ranks = GetParam(), .flags = {"--drain-limit", "0.5"}});
+  Streams streams(job.client());
+  begin_streams(streams, 2, kEndless);
+  job.run().send(SIGTERM);
+  ASSERT_TRUE(streams.listen_to_the_end());
+  for (size_t i = 0; i < streams.size(); ++i) {
+    const RpcStatus& end = *streams[i].end;
+    EXPECT_EQ(end.code, RpcCode::kDeadlineExceeded) << end.status.message();
+    EXPECT_THAT(end.status.message(), HasSubstr("resume.token_ids"));
+    EXPECT_TRUE(end.has_advice);
+    EXPECT_FALSE(streams[i].token_ids.empty());
+  }
+  EXPECT_EQ(job.run().wait().exit_code, 0);
+}
+
+// The client goes on with the next service at the address, as after a service that broke down.
+TEST_F(ServeFaultTest, AnOutputThatADrainCutOffGoesOnWithTheSameBytes) {
+  ServeJob job({.flags = {"--drain-limit", "0.2"}});
+  const std::vector<std::string> sampled = {"generate", "In the beginning", "--temperature", "1",   "--seed",
+                                            "5",        "--ignore-eos",     "--max-tokens",  "3000"};
+  RunningOctet client(sampled + std::vector<std::string>{"--server", job.address(), "--resume-within", "120"});
+  client.read_bytes(100);
+  job.run().send(SIGTERM);
+  EXPECT_EQ(job.run().wait().exit_code, 0);
+  client.await_error("waiting up to 120 s");
+  RunningOctet next({"serve", "--listen", job.address(), "--metrics-listen", "", "--max-context", "4096"});
+  const Outcome outcome = client.wait();
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, output_of(sampled));
+}
+
 void expect_second_signal_to_end_it(int num_ranks, double slack) {
   ServeJob job({.num_ranks = num_ranks});
   Streams streams(job.client());

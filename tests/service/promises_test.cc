@@ -1,5 +1,9 @@
 // What the service promises under load: memory comes back, neighbours do not notice, the excess is refused, and who
 // does not read is dropped.
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <future>
 #include <random>
@@ -265,6 +269,72 @@ TEST(SlowClient, MayNotLetMoreThanALimitWait) {
   v1::GenerateRequest rest = long_request(1);
   rest.mutable_resume()->mutable_token_ids()->Assign(reply.tokens().begin(), reply.tokens().end());
   EXPECT_EQ(reply.text() + stream(*patient.stub(), rest).text(), stream(*patient.stub(), long_request(1)).text());
+}
+
+TEST(WholeAnswers, AreNoLargerThanWhatMayWait) {
+  TestServerOptions options;
+  options.server.limits.max_outbox_bytes = 32 << 10;
+  TestServer server(options);
+  const Reply reply = generate(*server.stub(), long_request(1));
+  EXPECT_EQ(reply.status.error_code(), RpcCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(reply.status.error_message(), ::testing::HasSubstr("more than 32768 bytes: GenerateStream"));
+  EXPECT_EQ(server.await_idle(), 0);
+  v1::TokenizeRequest text;
+  for (int i = 0; i < 4000; ++i) text.mutable_text()->append(" a word");
+  grpc::ClientContext context;
+  v1::TokenizeResponse tokens;
+  const grpc::Status status = server.stub()->Tokenize(&context, text, &tokens);
+  EXPECT_EQ(status.error_code(), RpcCode::RESOURCE_EXHAUSTED) << status.error_message();
+  EXPECT_THAT(status.error_message(), ::testing::HasSubstr("more than 32768 bytes"));
+}
+
+// Asks for a whole answer over a bare connection, and reads nothing of it: a client of gRPC's would.
+class SilentCaller {
+ public:
+  SilentCaller(const std::string& address, const v1::GenerateRequest& request) {
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    OCTET_CHECK(::connect(socket_, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0);
+    const std::string message = request.SerializeAsString();
+    const std::string body = std::string(1, '\0') + number(message.size(), 4) + message;
+    const std::string headers = header(":method", "POST") + header(":scheme", "http") +
+                                header(":path", "/octet.v1.Generation/Generate") + header(":authority", "a") +
+                                header("content-type", "application/grpc") + header("te", "trailers");
+    const std::string bytes =
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, "") + frame(1, 4, 1, headers) + frame(0, 1, 1, body);
+    OCTET_CHECK(::write(socket_, bytes.data(), bytes.size()) == std::ssize(bytes));
+  }
+  ~SilentCaller() { ::close(socket_); }
+
+ private:
+  static std::string number(size_t value, int num_bytes) {
+    std::string bytes;
+    for (int i = num_bytes - 1; i >= 0; --i) bytes += static_cast<char>(value >> (8 * i));
+    return bytes;
+  }
+  static std::string frame(char type, char flags, uint32_t stream, const std::string& payload) {
+    return number(payload.size(), 3) + type + flags + number(stream, 4) + payload;
+  }
+  // Literal, not indexed (RFC 7541, 6.2.2).
+  static std::string header(const std::string& name, const std::string& value) {
+    return number(0, 1) + number(name.size(), 1) + name + number(value.size(), 1) + value;
+  }
+
+  const int socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+};
+
+TEST(WholeAnswers, ThatNobodyReadsAreDropped) {
+  TestServerOptions options;
+  options.server.limits.stall_limit = milliseconds(500);
+  TestServer server(options);
+  server.runner().close();
+  const SilentCaller caller(server.server().address(), long_request(1));
+  server.runner().await_step();
+  server.runner().open();
+  EXPECT_TRUE(server.server().wait_until_drained(std::chrono::minutes(1)));
+  EXPECT_EQ(server.await_idle(), 0);
 }
 
 // Requests of many kinds, each as it is when nothing else runs.
