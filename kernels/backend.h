@@ -167,9 +167,9 @@ class Backend {
 
   // Attention ---------------------------------------------------------------------------------------------------------
 
-  // The rotations of a step: for row r and i < head_dim / 2, table[r, i] = cos(a), table[r, head_dim / 2 + i] = sin(a),
-  // a = fp32(positions[r] · inverse_frequency[i]). positions I32 [rows], inverse_frequency F32 [head_dim / 2],
-  // table F32 [rows, head_dim].
+  // The rotations of a step: for row r and i < h = head_dim / 2, table[r, i] = f · cos(a), table[r, h + i] = f ·
+  // sin(a), a = fp32(positions[r] · inverse_frequency[i]). positions I32 [rows]; inverse_frequency and f:
+  // RopeFrequencies in kernels/rope.h; table F32 [rows, head_dim].
   virtual void rope_table(TensorView positions, TensorView inverse_frequency, TensorView table, Stream& stream) = 0;
   // Rotates queries and keys by pairs (i, i + head_dim / 2) and stores keys and values in the cache's pages.
   // qkv F32 [rows, (num_heads + 2 · num_kv_heads) · head_dim]: queries (rotated in place), keys, values.

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/rope.h"
 #include "runtime/base/float16.h"
 
 namespace octet {
@@ -50,16 +51,18 @@ struct HeadStore {
 }  // namespace
 
 void CpuBackend::rope_table(TensorView positions, TensorView inverse_frequency, TensorView table, Stream&) {
-  const int64_t half = inverse_frequency.num_elements();
+  const RopeFrequencies frequencies = RopeFrequencies::of(inverse_frequency, table);
+  const int64_t half = frequencies.half;
   const int32_t* position = positions.as<int32_t>();
-  const float* frequency = inverse_frequency.as<float>();
   float* out = table.as<float>();
   for_each_row(table.rows(), 16 * half, [&](int64_t r) {  // a sine costs as much as a handful of other elements
     float* row = out + r * 2 * half;
+    const float* frequency = frequencies.of_row(r);
+    const float factor = frequencies.factor(r);
     for (int64_t i = 0; i < half; ++i) {
       const float angle = static_cast<float>(position[r]) * frequency[i];
-      row[i] = std::cos(angle);
-      row[half + i] = std::sin(angle);
+      row[i] = std::cos(angle) * factor;
+      row[half + i] = std::sin(angle) * factor;
     }
   });
 }

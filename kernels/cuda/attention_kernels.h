@@ -29,10 +29,12 @@ struct HeadShape {
 
 struct RopeTableArgs {
   const int32_t* positions;
-  const float* inverse_frequency;  // [half]
+  const float* inverse_frequency;  // of row r at r · stride: half frequencies, then the factor where there is one
   float* table;                    // [num_rows, 2 · half]
   int num_rows;
   int half;
+  int stride;       // 0: all rows have the same
+  bool has_factor;  // of cosines and sines
 };
 void rope_table(const RopeTableArgs& args, cudaStream_t stream);
 

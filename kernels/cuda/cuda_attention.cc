@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/attention_kernels.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/rope.h"
 
 namespace octet {
 namespace {
@@ -56,9 +57,11 @@ Division divide(const PagedBatch& batch, const cuda::HeadShape& shape) {
 }  // namespace
 
 void CudaBackend::rope_table(TensorView positions, TensorView inverse_frequency, TensorView table, Stream& stream) {
-  cuda::rope_table({positions.as<int32_t>(), inverse_frequency.as<float>(), table.as<float>(),
-                    static_cast<int>(table.rows()), static_cast<int>(inverse_frequency.num_elements())},
-                   use(stream).get());
+  const RopeFrequencies frequencies = RopeFrequencies::of(inverse_frequency, table);
+  cuda::rope_table(
+      {positions.as<int32_t>(), frequencies.values, table.as<float>(), static_cast<int>(table.rows()),
+       static_cast<int>(frequencies.half), static_cast<int>(frequencies.stride), frequencies.width > frequencies.half},
+      use(stream).get());
 }
 
 void CudaBackend::rope_and_store_kv(TensorView qkv, TensorView table, const PagedBatch& batch,

@@ -16,14 +16,16 @@ __global__ void __launch_bounds__(kThreads) rope_table_kernel(RopeTableArgs a) {
   if (index >= a.num_rows * a.half) return;
   const int row = index / a.half;
   const int i = index % a.half;
-  const float angle = __fmul_rn(static_cast<float>(a.positions[row]), a.inverse_frequency[i]);
+  const float* frequency = a.inverse_frequency + static_cast<int64_t>(row) * a.stride;
+  const float angle = __fmul_rn(static_cast<float>(a.positions[row]), frequency[i]);
+  const float factor = a.has_factor ? frequency[a.half] : 1.0F;
   constexpr double kHalfTurns = 0.31830988618379067154;  // 1 / π
   double sine;
   double cosine;
   sincospi(angle * kHalfTurns, &sine, &cosine);
   float* out = a.table + static_cast<int64_t>(row) * 2 * a.half;
-  out[i] = static_cast<float>(cosine);
-  out[a.half + i] = static_cast<float>(sine);
+  out[i] = __fmul_rn(static_cast<float>(cosine), factor);
+  out[a.half + i] = __fmul_rn(static_cast<float>(sine), factor);
 }
 
 // One head's vector, spread over a warp: lane l has pairs (i, i + half) for i = l, l + 32, … as low and high.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/reference/reference_backend.h"
+#include "kernels/rope.h"
 #include "runtime/base/float16.h"
 
 namespace octet {
@@ -118,13 +119,14 @@ void attend(const KvCacheView& cache, const Query& query, float* out) {
 }  // namespace
 
 void ReferenceBackend::rope_table(TensorView positions, TensorView inverse_frequency, TensorView table, Stream&) {
-  const int64_t half = inverse_frequency.num_elements();
+  const RopeFrequencies frequencies = RopeFrequencies::of(inverse_frequency, table);
+  const int64_t half = frequencies.half;
   for (int64_t r = 0; r < table.rows(); ++r) {
     float* row = table.as<float>() + r * 2 * half;
     for (int64_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(positions.as<int32_t>()[r]) * inverse_frequency.as<float>()[i];
-      row[i] = std::cos(angle);
-      row[half + i] = std::sin(angle);
+      const float angle = static_cast<float>(positions.as<int32_t>()[r]) * frequencies.of_row(r)[i];
+      row[i] = std::cos(angle) * frequencies.factor(r);
+      row[half + i] = std::sin(angle) * frequencies.factor(r);
     }
   }
 }

@@ -14,6 +14,7 @@
 #include "launcher/session.h"
 #include "runtime/base/address.h"
 #include "runtime/base/log.h"
+#include "runtime/model/model_folder.h"
 
 namespace octet {
 namespace {
@@ -59,7 +60,12 @@ class ServeCommand final : public Command {
 
   void declare(CLI::App& app) override {
     declare_service_flags(app, flags_);
+    app.add_option("--served-model-name", served_name_,
+                   "what the model is called in requests and in GetModelInfo (default: the name of its folder; of a "
+                   "Hugging Face cache folder ORGANISATION/NAME)")
+        ->type_name("NAME");
     declare_chat_flags(app, chat_);
+    declare_generation_config(app, model_);
     declare_model_flags(app, model_);
   }
 
@@ -103,10 +109,7 @@ class ServeCommand final : public Command {
 
   Result<ServedModel> describe(const Session& session) const {
     ServedModel model;
-    std::error_code error;
-    const std::filesystem::path folder = std::filesystem::canonical(session.path(), error);
-    if (error) return invalid_input("{}: {}", session.path().string(), error.message());
-    model.name = folder.filename().string();
+    model.name = served_name_.empty() ? model_name(session.path()) : served_name_;
     model.config = session.config();
     model.defaults = session.generation_defaults();
     model.tokenizer = session.tokenizer();
@@ -198,6 +201,7 @@ class ServeCommand final : public Command {
   }
 
   ServiceFlags flags_;
+  std::string served_name_;  // empty: the folder's
   ChatFlags chat_;
   ModelFlags model_;
 };

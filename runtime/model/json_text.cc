@@ -128,6 +128,18 @@ double JsonFields::number_or(const char* key, double fallback, double minimum, d
   return fallback;
 }
 
+double JsonFields::number_or_left_out(const char* key, double fallback, double minimum, double maximum,
+                                      std::vector<std::string>& left_out) {
+  const json* value = find(key);
+  if (value == nullptr) return fallback;
+  if (!value->is_number() || value->get<double>() < 0) return number_or(key, fallback, minimum, maximum);
+  const double number = value->get<double>();
+  if (number >= minimum && number <= maximum) return number;
+  left_out.push_back(fmt::format("{}{} is {}, not a number from {} to {}; it is left out", prefix_, key, shown(*value),
+                                 minimum, maximum));
+  return fallback;
+}
+
 bool JsonFields::boolean_or(const char* key, bool fallback) {
   const json* value = find(key);
   if (value == nullptr) return fallback;
@@ -144,19 +156,41 @@ std::string JsonFields::string_or(const char* key, std::string fallback) {
   return fallback;
 }
 
-std::optional<std::vector<TokenId>> JsonFields::token_ids(const char* key, int64_t vocab_size) {
+std::optional<std::vector<int64_t>> JsonFields::integers(const char* key, int64_t minimum, int64_t maximum) {
   const json* value = find(key);
   if (value == nullptr) return std::nullopt;
-  std::vector<TokenId> ids;
-  const auto add = [&](const json& id) {
-    ids.push_back(static_cast<TokenId>(checked_integer(key, id, 0, vocab_size - 1)));
-  };
+  std::vector<int64_t> ids;
+  const auto add = [&](const json& id) { ids.push_back(checked_integer(key, id, minimum, maximum)); };
   if (value->is_array()) {
     for (const json& id : *value) add(id);
   } else {
     add(*value);
   }
   return ids;
+}
+
+std::optional<std::vector<TokenId>> JsonFields::token_ids(const char* key, int64_t vocab_size) {
+  const auto ids = integers(key, 0, vocab_size - 1);
+  if (!ids) return std::nullopt;
+  std::vector<TokenId> tokens;
+  for (const int64_t id : *ids) tokens.push_back(static_cast<TokenId>(id));
+  return tokens;
+}
+
+std::optional<std::vector<TokenId>> JsonFields::end_token_ids(const char* key, int64_t vocab_size,
+                                                              std::vector<std::string>& left_out) {
+  const auto ids = integers(key, 0, INT64_MAX);
+  if (!ids) return std::nullopt;
+  std::vector<TokenId> kept;
+  for (const int64_t id : *ids) {
+    if (id < vocab_size) {
+      kept.push_back(static_cast<TokenId>(id));
+    } else {
+      left_out.push_back(fmt::format("{}{} {} is beyond the vocabulary of {} and can never occur; it is left out",
+                                     prefix_, key, id, vocab_size));
+    }
+  }
+  return kept;
 }
 
 const json* JsonFields::object(const char* key) {

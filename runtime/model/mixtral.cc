@@ -14,14 +14,15 @@ namespace {
 
 int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
-// theta^(-2i / head_dim), rounded to fp32 at each step as the reference implementation does.
-Tensor inverse_frequencies(const ModelConfig& config, Backend& backend) {
-  std::vector<float> values;
-  for (int64_t i = 0; i < config.head_dim; i += 2) {
-    const float exponent = static_cast<float>(i) / static_cast<float>(config.head_dim);
-    values.push_back(1.0F / static_cast<float>(std::pow(config.rope_theta, static_cast<double>(exponent))));
-  }
-  Tensor tensor = backend.allocate_tensor(DType::kF32, {static_cast<int64_t>(values.size())});
+bool rope_follows_position(const ModelConfig& config) { return config.rope_scaling.kind == RopeKind::kDynamic; }
+
+// One row for all positions; where they differ, room for those of a step.
+Tensor rope_tensor(const ModelConfig& config, Backend& backend, int64_t max_rows) {
+  const int64_t width = config.head_dim / 2 + 1;
+  if (rope_follows_position(config)) return backend.allocate_tensor(DType::kF32, {max_rows, width});
+  std::vector<float> values(static_cast<size_t>(width));
+  rope_frequencies(config.rope_scaling, config.rope_theta, 0, values);
+  Tensor tensor = backend.allocate_tensor(DType::kF32, {width});
   backend.upload_and_wait(values.data(), tensor.view);
   return tensor;
 }
@@ -77,7 +78,7 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend
       totals_{.expert_load = expert_load_},
       attention_{shard_.kv_heads.size() * (config_.num_heads / config_.num_kv_heads), shard_.kv_heads.size(),
                  config_.head_dim, config_.sliding_window},
-      inverse_frequency_(inverse_frequencies(config_, backend)),
+      inverse_frequency_(rope_tensor(config_, backend, options_.max_rows)),
       token_ids_(backend.allocate_tensor(DType::kI32, {options_.max_rows})),
       positions_(backend.allocate_tensor(DType::kI32, {options_.max_rows})),
       page_tables_(backend.allocate_tensor(DType::kI32, {options_.max_rows * pages_of(options_.max_context)})),
@@ -126,6 +127,7 @@ PagedBatch Mixtral::upload_batch(const GroupPlan& group, int64_t least_pages) {
               num_rows);
   const TensorView positions = positions_.view.slice_rows(0, num_rows);
   backend_.upload(host_index_.data(), positions, *stream_);
+  if (rope_follows_position(config_)) upload_frequencies(host_index_);
 
   auto width = static_cast<size_t>(least_pages);
   for (const auto& pages : group.page_tables) width = std::max(width, pages.size());
@@ -139,6 +141,16 @@ PagedBatch Mixtral::upload_batch(const GroupPlan& group, int64_t least_pages) {
                                {static_cast<int64_t>(group.page_tables.size()), static_cast<int64_t>(width)}};
   backend_.upload(host_index_.data(), page_tables, *stream_);
   return {group.sequences, positions, page_tables};
+}
+
+void Mixtral::upload_frequencies(std::span<const int32_t> positions) {
+  const auto width = static_cast<size_t>(inverse_frequency_.view.row_elements());
+  host_frequencies_.resize(positions.size() * width);
+  for (size_t r = 0; r < positions.size(); ++r) {
+    rope_frequencies(config_.rope_scaling, config_.rope_theta, positions[r],
+                     std::span(host_frequencies_).subspan(r * width, width));
+  }
+  backend_.upload(host_frequencies_.data(), inverse_frequency_.view.slice_rows(0, std::ssize(positions)), *stream_);
 }
 
 std::span<const int32_t> Mixtral::kept_logit_rows(const GroupPlan& group, const Strategy& strategy) {

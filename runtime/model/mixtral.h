@@ -75,6 +75,8 @@ class Mixtral final : public ModelRunner {
   void count_rows(const StepPlan& plan, const Strategy& strategy, bool selected);
   // Uploads the rows' ids, positions and page tables of at least so many pages.
   PagedBatch upload_batch(const GroupPlan& group, int64_t least_pages);
+  // Of RoPE whose frequencies follow the position.
+  void upload_frequencies(std::span<const int32_t> positions);
   // Which of the rows that this rank keeps are wanted; valid until the next call.
   std::span<const int32_t> kept_logit_rows(const GroupPlan& group, const Strategy& strategy);
   // Keeps only the rows whose logits are wanted.
@@ -133,21 +135,22 @@ class Mixtral final : public ModelRunner {
   std::vector<int32_t> logit_experts_;  // as StepResult::experts; on other ranks than 0, of this rank's rows
   AttentionShape attention_;
 
-  Tensor inverse_frequency_;           // [head_dim / 2]
-  Tensor token_ids_;                   // I32 [max_rows]
-  Tensor positions_;                   // I32 [max_rows]
-  Tensor page_tables_;                 // I32 [max_rows · most pages of a sequence]
-  Tensor row_index_;                   // I32 [max_logit_rows]
-  Tensor residual_;                    // [max_rows, hidden]
-  Tensor selected_;                    // [max_logit_rows, hidden]
-  Tensor logits_;                      // [max_logit_rows, vocabulary of this rank]
-  Tensor gathered_logits_;             // flat, every rank's logits in rank order; rank 0 of several only
-  Tensor all_logits_;                  // [dp · max_logit_rows, vocab]; rank 0 of several only
-  Tensor host_logits_;                 // the logits of all rows, if the device has memory of its own; rank 0 only
-  Tensor samples_;                     // I8, the answers of as many SampleSpecs as there have been; rank 0 only
-  Tensor host_samples_;                // the same in host memory
-  std::vector<int32_t> host_index_;    // staging of uploads
-  std::vector<int64_t> rows_of_rank_;  // that each rank keeps of the step, [world]
+  Tensor inverse_frequency_;         // RopeFrequencies: [width], or of a step's rows [max_rows, width]
+  Tensor token_ids_;                 // I32 [max_rows]
+  Tensor positions_;                 // I32 [max_rows]
+  Tensor page_tables_;               // I32 [max_rows · most pages of a sequence]
+  Tensor row_index_;                 // I32 [max_logit_rows]
+  Tensor residual_;                  // [max_rows, hidden]
+  Tensor selected_;                  // [max_logit_rows, hidden]
+  Tensor logits_;                    // [max_logit_rows, vocabulary of this rank]
+  Tensor gathered_logits_;           // flat, every rank's logits in rank order; rank 0 of several only
+  Tensor all_logits_;                // [dp · max_logit_rows, vocab]; rank 0 of several only
+  Tensor host_logits_;               // the logits of all rows, if the device has memory of its own; rank 0 only
+  Tensor samples_;                   // I8, the answers of as many SampleSpecs as there have been; rank 0 only
+  Tensor host_samples_;              // the same in host memory
+  std::vector<int32_t> host_index_;  // staging of uploads
+  std::vector<float> host_frequencies_;
+  std::vector<int64_t> rows_of_rank_;                  // that each rank keeps of the step, [world]
   std::vector<int64_t> send_counts_, receive_counts_;  // [world]
 };
 

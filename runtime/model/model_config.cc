@@ -1,5 +1,6 @@
 #include "runtime/model/model_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -24,6 +25,8 @@ constexpr int64_t kMaxExperts = 1024;
 // RoPE computes angles in fp32, which holds every position up to here exactly.
 constexpr int64_t kMaxPositions = int64_t{1} << 24;
 
+// Mixtral's own, whose params.json does not say it.
+constexpr int64_t kAssumedPositions = 32768;
 constexpr double kDefaultTheta = 1e6;
 constexpr double kMaxTheta = 1e15;
 constexpr double kMinEps = 1e-12;
@@ -110,30 +113,37 @@ Status check_is_mixtral(const json& object, JsonFields& fields) {
   return ok_status();
 }
 
-// A rope object of either name: {"rope_type" (older: "type"), "rope_theta", …}; only the plain kind is Mixtral's.
-Status check_rope_type(const char* key, const json& object) {
-  JsonFields fields(object, std::string(key) + ".");
-  for (const char* type_key : {"rope_type", "type"}) {
-    const std::string type = fields.string_or(type_key, "default");
+// rope_theta stands at the top level or in rope_parameters, as newer files write it; scaling in rope_scaling or there.
+Status read_rope(JsonFields& fields, ModelConfig& config) {
+  config.rope_theta = fields.number_or("rope_theta", kDefaultTheta, 1, kMaxTheta);
+  const RopeDefaults defaults{config.max_positions,
+                              fields.integer_or("original_max_position_embeddings", 0, 1, kMaxPositions)};
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    const json* object = fields.object(key);
     OCTET_RETURN_IF_ERROR(fields.status());
-    if (type != "default") {
-      return invalid_input("{}.{} is {}; it must be 'default'", key, type_key, quote(type));
-    }
+    if (object == nullptr) continue;
+    OCTET_ASSIGN_OR_RETURN(const RopeScaling scaling, parse_rope_scaling(key, *object, defaults));
+    if (scaling.kind != RopeKind::kDefault) config.rope_scaling = scaling;
+    JsonFields rope(*object, std::string(key) + ".");
+    config.rope_theta = rope.number_or("rope_theta", config.rope_theta, 1, kMaxTheta);
+    OCTET_RETURN_IF_ERROR(rope.status());
   }
   return ok_status();
 }
 
-// rope_theta stands at the top level or, in newer files, in rope_parameters.
-Status read_rope(JsonFields& fields, ModelConfig& config) {
-  config.rope_theta = fields.number_or("rope_theta", kDefaultTheta, 1, kMaxTheta);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const json* object = fields.object(key);
-    OCTET_RETURN_IF_ERROR(fields.status());
-    if (object == nullptr) continue;
-    OCTET_RETURN_IF_ERROR(check_rope_type(key, *object));
-    JsonFields rope(*object, std::string(key) + ".");
-    config.rope_theta = rope.number_or("rope_theta", config.rope_theta, 1, kMaxTheta);
-    OCTET_RETURN_IF_ERROR(rope.status());
+// What scaling asks of the sizes, and the context that it gives.
+Status finish_rope(ModelConfig& config) {
+  const RopeScaling& scaling = config.rope_scaling;
+  if (scaling.kind == RopeKind::kDynamic && config.head_dim == 2) {
+    return invalid_input("head_dim is 2; dynamic RoPE scaling needs more");
+  }
+  if (scaling.kind == RopeKind::kYarn && config.rope_theta <= 1) {
+    return invalid_input("rope_theta is {}; yarn needs more than 1", config.rope_theta);
+  }
+  config.assumed_positions = config.assumed_positions || scaling.original_is_assumed;
+  if (scaling.kind == RopeKind::kDynamic) {
+    const double positions = static_cast<double>(config.max_positions) * scaling.factor;
+    config.max_positions = static_cast<int64_t>(std::min(positions, static_cast<double>(kMaxPositions)));
   }
   return ok_status();
 }
@@ -153,7 +163,7 @@ int64_t ModelConfig::num_parameters() const { return count_parameters(*this, num
 
 int64_t ModelConfig::num_active_parameters() const { return count_parameters(*this, experts_per_token); }
 
-Result<ModelConfig> parse_hf_config(std::string_view text) {
+Result<ModelConfig> parse_hf_config(std::string_view text, std::vector<std::string>* left_out) {
   OCTET_ASSIGN_OR_RETURN(const json object, parse_json_object(text));
   JsonFields fields(object);
   OCTET_RETURN_IF_ERROR(check_is_mixtral(object, fields));
@@ -161,12 +171,16 @@ Result<ModelConfig> parse_hf_config(std::string_view text) {
   read_sizes(kHfKeys, fields, config);
   read_experts(kHfKeys, fields, config);
   config.max_positions = fields.integer("max_position_embeddings", 1, kMaxPositions);
+  OCTET_RETURN_IF_ERROR(fields.status());
   OCTET_RETURN_IF_ERROR(read_rope(fields, config));
   config.tie_embeddings = fields.boolean_or("tie_word_embeddings", false);
   config.bos_id = static_cast<TokenId>(fields.integer_or("bos_token_id", 1, 0, config.vocab_size - 1));
-  config.eos_ids = fields.token_ids("eos_token_id", config.vocab_size).value_or(std::vector<TokenId>());
+  std::vector<std::string> dropped;
+  config.eos_ids = fields.end_token_ids("eos_token_id", config.vocab_size, dropped).value_or(std::vector<TokenId>());
   OCTET_RETURN_IF_ERROR(fields.status());
+  if (left_out != nullptr) left_out->insert(left_out->end(), dropped.begin(), dropped.end());
   OCTET_RETURN_IF_ERROR(check_consistent(kHfKeys, config));
+  OCTET_RETURN_IF_ERROR(finish_rope(config));
   return config;
 }
 
@@ -179,8 +193,14 @@ Result<ModelConfig> parse_native_params(std::string_view text) {
   ModelConfig config;
   config.rope_pairs = RopePairs::kNeighbours;
   read_sizes(kNativeKeys, fields, config);
-  config.max_positions = fields.integer_or("max_seq_len", 32768, 1, kMaxPositions);
-  config.rope_theta = fields.number_or("rope_theta", kDefaultTheta, 1, kMaxTheta);
+  // Files of today name it like Hugging Face's, older ones max_seq_len, most not at all.
+  config.max_positions = fields.integer_or("max_position_embeddings", 0, 1, kMaxPositions);
+  if (config.max_positions == 0) config.max_positions = fields.integer_or("max_seq_len", 0, 1, kMaxPositions);
+  config.assumed_positions = config.max_positions == 0;
+  if (config.assumed_positions) config.max_positions = kAssumedPositions;
+  OCTET_RETURN_IF_ERROR(fields.status());
+  OCTET_RETURN_IF_ERROR(read_rope(fields, config));
+  if (fields.has("yarn")) return invalid_input("yarn: its scaling of RoPE is read from a config.json only");
   config.tie_embeddings = fields.boolean_or("tied_embeddings", false);
   config.eos_ids = {2};
   OCTET_RETURN_IF_ERROR(fields.status());
@@ -188,6 +208,7 @@ Result<ModelConfig> parse_native_params(std::string_view text) {
   read_experts(kNativeKeys, moe_fields, config);
   OCTET_RETURN_IF_ERROR(moe_fields.status());
   OCTET_RETURN_IF_ERROR(check_consistent(kNativeKeys, config));
+  OCTET_RETURN_IF_ERROR(finish_rope(config));
   return config;
 }
 

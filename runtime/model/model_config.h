@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "runtime/base/status.h"
 #include "runtime/base/tensor.h"
+#include "runtime/model/rope_scaling.h"
 
 namespace octet {
 
@@ -25,10 +27,12 @@ struct ModelConfig {
   int64_t head_dim = 0;
   int64_t vocab_size = 0;
   int64_t num_experts = 0;
-  int64_t experts_per_token = 0;  // top_k
-  int64_t max_positions = 0;      // context length in tokens
-  int64_t sliding_window = 0;     // 0: none
+  int64_t experts_per_token = 0;   // top_k
+  int64_t max_positions = 0;       // context length in tokens
+  bool assumed_positions = false;  // the file leaves it open: it may be more
+  int64_t sliding_window = 0;      // 0: none
   double rope_theta = 0;
+  RopeScaling rope_scaling;
   float rms_norm_eps = 0;
   bool tie_embeddings = false;  // the LM head is the embedding table
   RopePairs rope_pairs = RopePairs::kHalves;
@@ -43,7 +47,8 @@ struct ModelConfig {
 };
 
 // Parse and validate untrusted text; the error names the key, its value and its bound (the caller adds the path).
-Result<ModelConfig> parse_hf_config(std::string_view json);
+// `left_out`, where it is given, gets a line for each end token that is beyond the vocabulary and was left out.
+Result<ModelConfig> parse_hf_config(std::string_view json, std::vector<std::string>* left_out = nullptr);
 Result<ModelConfig> parse_native_params(std::string_view json);
 
 }  // namespace octet

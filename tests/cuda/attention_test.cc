@@ -195,6 +195,19 @@ TEST_F(CudaAttentionTest, RopeTableMatchesTheReference) {
   expect_near(host(table).view, expected.view, 2e-7);
 }
 
+TEST_F(CudaAttentionTest, RopeTableOfScaledFrequenciesMatchesTheReference) {
+  RandomValues random(9);
+  const Tensor positions = int_tensor({0, 1, 5, 100, 32767, 1000000}, {6});
+  for (const Shape& shape : {Shape{21}, Shape{6, 20}, Shape{6, 21}}) {
+    const Tensor frequency = random.tensor(shape);
+    const Tensor table = device_zeros(DType::kF32, {6, 40});
+    backend_->rope_table(device(positions).view, device(frequency).view, table.view, *stream_);
+    const Tensor expected = Tensor::host(DType::kF32, {6, 40});
+    reference_.rope_table(positions.view, frequency.view, expected.view, host_stream_);
+    expect_near(host(table).view, expected.view, 2e-6);
+  }
+}
+
 TEST_F(CudaAttentionTest, NoRowsNoWork) {
   const AttentionShape shape{4, 2, 32, 0};
   const Tensor empty = device_zeros(DType::kF32, {0, 256});

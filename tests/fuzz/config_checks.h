@@ -1,6 +1,8 @@
 // What must hold of a configuration that was accepted, and of the message of one that was not.
 #pragma once
 
+#include <vector>
+
 #include "runtime/base/check.h"
 #include "runtime/model/model_config.h"
 
@@ -23,6 +25,11 @@ inline void check_config(const Result<ModelConfig>& result) {
   OCTET_CHECK(config.rms_norm_eps > 0 && config.rms_norm_eps < 1);
   OCTET_CHECK(config.bos_id >= 0 && config.bos_id < config.vocab_size);
   for (const TokenId id : config.eos_ids) OCTET_CHECK(id >= 0 && id < config.vocab_size);
+  std::vector<float> frequencies(static_cast<size_t>(config.head_dim / 2 + 1));
+  for (const int64_t position : {int64_t{0}, config.max_positions - 1}) {
+    rope_frequencies(config.rope_scaling, config.rope_theta, position, frequencies);
+    for (const float frequency : frequencies) OCTET_CHECK(frequency >= 0 && frequency < 1e7F);  // also not NaN
+  }
   // Sums of products that the undefined-behaviour sanitizer watches.
   OCTET_CHECK(config.num_active_parameters() > 0 && config.num_active_parameters() <= config.num_parameters());
 }

@@ -202,6 +202,28 @@ TEST_P(AttentionTest, RopeTableIsTheReferences) {
   expect_same_bits(actual.view, expected.view);
 }
 
+// Frequencies of each row its own, and a factor behind them.
+TEST_P(AttentionTest, RopeTableOfScaledFrequenciesIsTheReferences) {
+  RandomValues random(9);
+  const Tensor positions = int_tensor({0, 1, 5, 100, 32767, 1000000}, {6});
+  for (const Shape& shape : {Shape{21}, Shape{6, 20}, Shape{6, 21}}) {
+    const Tensor frequency = random.tensor(shape);
+    const Tensor actual = Tensor::host(DType::kF32, {6, 40});
+    const Tensor expected = Tensor::host(DType::kF32, {6, 40});
+    backend_->rope_table(positions.view, frequency.view, actual.view, stream_);
+    reference_.rope_table(positions.view, frequency.view, expected.view, stream_);
+    expect_same_bits(actual.view, expected.view);
+    const int64_t width = shape[shape.rank() - 1];
+    for (int64_t r = 0; r < 6; ++r) {
+      const float* own = frequency.view.as<float>() + (shape.rank() == 2 ? r * width : 0);
+      const float factor = width == 21 ? own[20] : 1;
+      const float angle = static_cast<float>(positions.view.as<int32_t>()[r]) * own[7];
+      EXPECT_EQ(expected.view.as<float>()[r * 40 + 7], std::cos(angle) * factor);
+      EXPECT_EQ(expected.view.as<float>()[r * 40 + 27], std::sin(angle) * factor);
+    }
+  }
+}
+
 TEST_P(AttentionTest, NoRowsNoWork) {
   const AttentionShape shape{4, 2, 32, 0};
   const Tensor empty = Tensor::host(DType::kF32, {0, 256});

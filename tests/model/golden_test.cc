@@ -96,12 +96,13 @@ std::string case_name(const ::testing::TestParamInfo<Case>& test) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Goldens, LayoutTest,
-                         ::testing::Combine(::testing::Values("plain-f32", "odd-bf16-sharded", "fused-f16",
-                                                              "native-bf16", "window-bf16", "six-experts-top3-tied",
-                                                              "kv8-bf16", "kv6-bf16", "octet-demo"),
-                                            ::testing::ValuesIn(devices_here())),
-                         case_name);
+INSTANTIATE_TEST_SUITE_P(
+    Goldens, LayoutTest,
+    ::testing::Combine(::testing::Values("plain-f32", "odd-bf16-sharded", "fused-f16", "native-bf16", "window-bf16",
+                                         "six-experts-top3-tied", "kv8-bf16", "kv6-bf16", "octet-demo", "rope-linear",
+                                         "rope-dynamic", "rope-llama3", "rope-yarn", "rope-yarn-mscale"),
+                       ::testing::ValuesIn(devices_here())),
+    case_name);
 
 TEST(GoldenTest, LogitsAgreeOver32768Positions) {
   const auto goldens = read_golden("long-32k");

@@ -159,10 +159,21 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"rope_parameters", R"({"rope_type": "yarn"})", "rope_parameters.rope_type is 'yarn'"},
         BadValue{"rope_parameters", R"({"rope_theta": 0})", "rope_parameters.rope_theta is 0"},
         BadValue{"rope_parameters", "7", "must be an object"},
-        BadValue{"rope_scaling", R"({"type": "linear", "factor": 2})", "rope_scaling.type is 'linear'"},
+        BadValue{"rope_scaling", R"({"type": "longrope", "factor": 2})", "rope_scaling.type is 'longrope'; known are"},
+        BadValue{"rope_scaling", R"({"rope_type": "proportional"})", "rope_scaling.rope_type is 'proportional'"},
+        BadValue{"rope_scaling", R"({"type": "linear"})", "'linear', which needs rope_scaling.factor"},
+        BadValue{"rope_scaling", R"({"type": "linear", "factor": 0})", "rope_scaling.factor is 0; it must be"},
+        BadValue{"rope_scaling", R"({"type": "dynamic", "factor": "2"})", "rope_scaling.factor is"},
+        BadValue{"rope_scaling", R"({"type": 7})", "rope_scaling.type is 7; it must be a string"},
+        BadValue{"rope_scaling", R"({"rope_type": "llama3", "factor": 8})", "needs rope_scaling.low_freq_factor"},
+        BadValue{"rope_scaling", R"({"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4})",
+                 "rope_scaling.high_freq_factor is 4; it must be above low_freq_factor"},
+        BadValue{"rope_scaling", R"({"type": "yarn", "original_max_position_embeddings": 65536})", "must be at most"},
+        BadValue{"rope_scaling", R"({"type": "yarn", "factor": 2, "attention_factor": -1})", "attention_factor is -1"},
+        BadValue{"rope_scaling", R"({"type": "linear", "factor": 2, "partial_rotary_factor": 0.5})",
+                 "partial_rotary_factor is 0.5"},
         BadValue{"tie_word_embeddings", "1", "must be true or false"}, BadValue{"bos_token_id", "32000", "to 31999"},
-        BadValue{"eos_token_id", "-1", "from 0"}, BadValue{"eos_token_id", "[2, 32000]", "to 31999"},
-        BadValue{"eos_token_id", "[[2]]", "an integer"}));
+        BadValue{"eos_token_id", "-1", "from 0"}, BadValue{"eos_token_id", "[[2]]", "an integer"}));
 
 TEST(HfConfig, TextThatIsNoConfiguration) {
   EXPECT_THAT(refusal(parse_hf_config("")), HasSubstr("not valid JSON"));
@@ -187,6 +198,34 @@ TEST(HfConfig, TheLargestSizesDoNotOverflow) {
   const ModelConfig config = parse(object);
   EXPECT_GT(config.num_parameters() * 4, config.num_parameters());
   EXPECT_EQ(config.num_parameters(), config.num_active_parameters());
+}
+
+TEST(HfConfig, EndTokensBeyondTheVocabularyAreLeftOut) {
+  json object = mixtral_8x7b();
+  object["eos_token_id"] = {2, 32000};
+  std::vector<std::string> left_out;
+  const auto config = parse_hf_config(object.dump(), &left_out);
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_THAT(config->eos_ids, ElementsAre(2));
+  EXPECT_THAT(left_out, ElementsAre(HasSubstr("eos_token_id 32000 is beyond the vocabulary of 32000")));
+  object["eos_token_id"] = 40000;
+  EXPECT_THAT(parse(object).eos_ids, IsEmpty());
+}
+
+// max_position_embeddings, else max_seq_len, else a length that is only assumed.
+TEST(NativeParams, TheContextIsWhatTheFileSays) {
+  json object = native_params_json(tiny_config());
+  EXPECT_EQ(parse_native_params(object.dump())->max_positions, 64);
+  EXPECT_FALSE(parse_native_params(object.dump())->assumed_positions);
+  object["max_position_embeddings"] = 65536;
+  EXPECT_EQ(parse_native_params(object.dump())->max_positions, 65536);
+  object.erase("max_seq_len");
+  EXPECT_EQ(parse_native_params(object.dump())->max_positions, 65536);
+  EXPECT_FALSE(parse_native_params(object.dump())->assumed_positions);
+  object.erase("max_position_embeddings");
+  EXPECT_TRUE(parse_native_params(object.dump())->assumed_positions);
+  object["max_position_embeddings"] = 0;
+  EXPECT_THAT(refusal(parse_native_params(object.dump())), HasSubstr("max_position_embeddings is 0"));
 }
 
 TEST(NativeParams, AbsentValuesHaveTheFormatsDefaults) {
