@@ -76,7 +76,7 @@ TEST_P(UnreadLog, CallsGoOnBeingAnswered) {
   UnreadService service(GetParam());
   ASSERT_TRUE(comes_true([&] { return service.is_serving(); }));
   const std::string long_id(100, 'i');
-  for (int i = 0; i < 400; ++i) {  // of 200 bytes and more each, where the pipe has room for 4,096
+  for (int i = 0; i < 150; ++i) {  // of 200 bytes and more each, where the pipe has room for 4,096
     const grpc::Status status = call(service.stub(), long_id + std::to_string(i));
     ASSERT_TRUE(status.ok()) << i << ": " << status.error_message();
   }
@@ -86,7 +86,7 @@ TEST_P(UnreadLog, CallsGoOnBeingAnswered) {
   service.run().send(SIGTERM);
   const std::string log = service.errors().read_to_end();
   EXPECT_EQ(service.run().wait().exit_code, 0) << log;
-  EXPECT_THAT(log, HasSubstr("request=" + long_id + "399 sample=0 finish=length"));
+  EXPECT_THAT(log, HasSubstr("request=" + long_id + "149 sample=0 finish=length"));
   EXPECT_THAT(log, HasSubstr("draining"));
 }
 
@@ -100,7 +100,7 @@ TEST(UnreadLogOfAService, WhatIsLostIsCounted) {
   const auto lines = lines_of(service.errors().read_to_end());
   EXPECT_EQ(service.run().wait().exit_code, 0);
   EXPECT_THAT(lines, Contains(::testing::MatchesRegex("octet: [0-9]+ lines lost: nobody read standard error")));
-  EXPECT_THAT(lines.back(), HasSubstr("draining"));
+  EXPECT_THAT(lines.back(), HasSubstr("health: not serving"));
   EXPECT_GT(lines.size(), 1000U) << "the newest are kept";
 }
 
@@ -138,7 +138,7 @@ TEST(ServiceLog, HostileRequestIdsStayInTheirLines) {
     EXPECT_TRUE(line.starts_with("octet: ")) << line;
     EXPECT_EQ(line.find_first_of(std::string("\0\x1b", 2)), std::string::npos) << line;
     EXPECT_THAT(line, Not(::testing::StartsWith("octet: rank 1")));
-    if (line.starts_with("octet: request=")) ++num_requests;
+    if (line.starts_with("octet: request=") && !line.starts_with("octet: request=warm-up ")) ++num_requests;
   }
   EXPECT_EQ(num_requests, kHostileIds.size() + 1);
   EXPECT_THAT(outcome.err, HasSubstr(R"(request='x\x0aoctet: rank 1 (host b) died: y' sample=0 finish=length)"));
@@ -158,7 +158,7 @@ TEST(ServiceLog, JsonHasTypedFields) {
   for (const std::string& line : lines_of(outcome.err)) {
     const json object = json::parse(line);
     for (const char* key : {"time", "level", "rank", "message"}) EXPECT_TRUE(object.contains(key)) << line;
-    if (object.contains("finish")) {
+    if (object.contains("finish") && object["request"] != "warm-up") {
       ids.push_back(object["request"]);
       EXPECT_EQ(object["finish"], "length");
       EXPECT_EQ(object["output_tokens"], 1);
