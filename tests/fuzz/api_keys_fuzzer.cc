@@ -25,8 +25,9 @@ void check(const octet::TenantPolicy& policy) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto policies = octet::parse_api_keys({reinterpret_cast<const char*>(data), size}, "file");
   if (!policies.ok()) {
-    const std::string& message = policies.status().message();
-    OCTET_CHECK(policies.status().code() == octet::StatusCode::kInvalidInput);
+    const octet::Status status = policies.status();
+    const std::string& message = status.message();
+    OCTET_CHECK(status.code() == octet::StatusCode::kInvalidInput);
     OCTET_CHECK(message.starts_with("file:") && message.find('\n') == std::string::npos, "{}", message);
     return 0;
   }
