@@ -28,7 +28,7 @@ TEST_F(ClockTest, TheClockOfTheseTestsJumps) {
 TEST_F(ClockTest, NoRankIsLostAndTheTextIsTheSame) {
   const std::vector<std::string> command = {"generate", "In the beginning",  "--temperature",
                                             "0",        "--ignore-eos",      "--max-tokens",
-                                            "2000",     "--heartbeat-limit", "20"};
+                                            "600",     "--heartbeat-limit", "20"};
   EXPECT_EQ(output_of(on_ranks(2, command), jumping()), output_of(command));
 }
 
@@ -48,7 +48,7 @@ TEST_F(ClockTest, ASilentRankIsFoundInTime) {
   EXPECT_EQ(outcome.exit_code, 3) << outcome.err;
   ASSERT_THAT(lines_about_lost_ranks(outcome), SizeIs(1)) << outcome.err;
   EXPECT_THAT(lines_about_lost_ranks(outcome)[0], HasSubstr("rank 1 "));
-  EXPECT_GT(seconds_silent(lines_about_lost_ranks(outcome)[0]), 4);
+  EXPECT_GE(seconds_silent(lines_about_lost_ranks(outcome)[0]), 4);
   EXPECT_LT(elapsed.count(), 40);
 }
 
