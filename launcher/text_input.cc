@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "runtime/model/utf8.h"
+
 namespace octet {
 
 void declare_text_input(CLI::App& app, TextInput& input, const std::string& name, const std::string& what) {
@@ -18,10 +20,15 @@ void declare_text_input(CLI::App& app, TextInput& input, const std::string& name
 }
 
 Result<std::string> read_input_file(const std::string& path) {
-  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
-  std::ifstream stream(path, std::ios::binary);
-  std::string content{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream) return invalid_input("{}: cannot be read", path);
+  std::string content;
+  if (path == "-") {
+    content.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    std::ifstream stream(path, std::ios::binary);
+    content.assign(std::istreambuf_iterator<char>(stream), {});
+    if (!stream) return invalid_input("{}: cannot be read", path);
+  }
+  drop_byte_order_mark(content);
   return content;
 }
 

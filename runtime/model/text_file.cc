@@ -3,6 +3,8 @@
 #include <fstream>
 #include <system_error>
 
+#include "runtime/model/utf8.h"
+
 namespace octet {
 
 Result<std::string> read_text_file(const std::filesystem::path& path, int64_t max_bytes) {
@@ -17,6 +19,7 @@ Result<std::string> read_text_file(const std::filesystem::path& path, int64_t ma
   std::ifstream file(path, std::ios::binary);
   file.read(text.data(), size);
   if (!file) return invalid_input("{}: cannot be read", path.string());
+  drop_byte_order_mark(text);
   return text;
 }
 
