@@ -32,6 +32,12 @@ TokenKind kind_of(const sentencepiece::SentencePieceProcessor& processor, int id
   return processor.IsByte(id) ? TokenKind::kByte : TokenKind::kText;
 }
 
+// As the marks of chat formats are written.
+bool is_mark(std::string_view content) {
+  return content.size() > 2 &&
+         ((content.starts_with('<') && content.ends_with('>')) || (content.starts_with('[') && content.ends_with(']')));
+}
+
 Status load(std::string_view model, sentencepiece::SentencePieceProcessor* processor) {
   const auto status = processor->LoadFromSerializedProto(model);
   if (status.ok()) return ok_status();
@@ -52,10 +58,12 @@ struct Tokenizer::Impl {
   std::string unknown_surface;
   std::vector<TokenId> byte_ids;  // of the 256 byte pieces; empty without byte fallback
   std::vector<AddedToken> added;
+  std::vector<AddedToken> control_pieces;  // those of the sentencepiece model that are not among the added ones
   std::map<std::string, TokenId, std::less<>> controls;
 
   static Result<std::unique_ptr<Impl>> load_model(std::string_view model);
   void add_tokens(AddedTokenFiles files);
+  std::vector<const AddedToken*> tokens_in_text(const EncodeOptions& options) const;
   bool is_barred(TokenId id, std::span<const TokenId> excluded) const;
   void encode_segment(std::string_view text, bool after_added_token, std::span<const TokenId> excluded,
                       std::vector<TokenId>* ids) const;
@@ -72,7 +80,10 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::load_model(std::string
   for (int id = 0; id < processor.GetPieceSize(); ++id) {
     const std::string& piece = processor.IdToPiece(id);
     const TokenKind kind = kind_of(processor, id);
-    if (kind == TokenKind::kControl) impl->controls.emplace(piece, id);
+    if (kind == TokenKind::kControl) {
+      impl->controls.emplace(piece, id);
+      if (!piece.empty()) impl->control_pieces.push_back({.id = id, .content = piece, .special = true});
+    }
     if (kind == TokenKind::kByte) impl->byte_ids.at(byte_of_piece(piece)) = id;
     if (kind == TokenKind::kText) impl->cutter.add_piece(surface_of_piece(piece));
     impl->tokens.push_back({piece, kind});
@@ -92,6 +103,21 @@ void Tokenizer::Impl::add_tokens(AddedTokenFiles files) {
     entry = {token.content, token.special ? TokenKind::kControl : TokenKind::kText};
     controls.insert_or_assign(token.content, token.id);
   }
+  std::erase_if(control_pieces, [this](const AddedToken& piece) {
+    return std::ranges::any_of(added, [&piece](const AddedToken& token) { return token.content == piece.content; });
+  });
+}
+
+std::vector<const AddedToken*> Tokenizer::Impl::tokens_in_text(const EncodeOptions& options) const {
+  std::vector<const AddedToken*> found;
+  for (const AddedToken& token : added) {
+    const bool is_text = token.special ? !options.parse_special : options.marks_are_text && is_mark(token.content);
+    if (is_text || std::ranges::find(options.excluded, token.id) != options.excluded.end()) continue;
+    found.push_back(&token);
+  }
+  if (!options.parse_special) return found;
+  for (const AddedToken& piece : control_pieces) found.push_back(&piece);
+  return found;
 }
 
 bool Tokenizer::Impl::is_barred(TokenId id, std::span<const TokenId> excluded) const {
@@ -162,15 +188,9 @@ Result<Tokenizer> Tokenizer::open(const std::filesystem::path& path) {
 }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
-  std::vector<const AddedToken*> matched;
-  for (const AddedToken& token : impl_->added) {
-    if (!token.special && std::ranges::find(options.excluded, token.id) == options.excluded.end()) {
-      matched.push_back(&token);
-    }
-  }
   std::vector<TokenId> ids;
   bool after_added_token = options.after_added_token;
-  for (const TextSegment& segment : split_at_added_tokens(text, matched)) {
+  for (const TextSegment& segment : split_at_added_tokens(text, impl_->tokens_in_text(options))) {
     if (segment.token >= 0) {
       ids.push_back(segment.token);
     } else {
@@ -179,6 +199,10 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
     after_added_token = segment.token >= 0;
   }
   return ids;
+}
+
+std::vector<TextSegment> Tokenizer::split_at_tokens(std::string_view text) const {
+  return split_at_added_tokens(text, impl_->tokens_in_text({.parse_special = true}));
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids) const {
