@@ -1,6 +1,8 @@
 #include "launcher/batch_run.h"
 
 #include "launcher/interrupt.h"
+#include "launcher/openai_answer.h"
+#include "runtime/base/hash.h"
 #include "runtime/base/log.h"
 
 namespace octet {
@@ -41,21 +43,57 @@ Status BatchRun::run(Engine& engine) {
 Status BatchRun::fill(Engine& engine, size_t limit) {
   for (; next_ < lines_.size() && active_.size() < limit; ++next_) {
     const Status status = submit(engine, next_);
-    if (!status.ok()) OCTET_RETURN_IF_ERROR(write_error(lines_[next_].id, status));
+    if (!status.ok()) OCTET_RETURN_IF_ERROR(write_error(lines_[next_], status, lines_[next_].openai_error));
     lines_[next_] = {"", ok_status()};  // a file of a million lines is not kept longer than it is needed
   }
   return ok_status();
 }
 
 Status BatchRun::submit(Engine& engine, size_t index) {
-  const BatchLine& line = lines_[index];
+  BatchLine& line = lines_[index];
   OCTET_RETURN_IF_ERROR(line.request.status());
-  OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts_.build(line.request->input, line.request->params));
-  apply_default_max_tokens(input.params, std::ssize(input.prompt), session_.request_bounds().max_context);
-  Active active{line.id, std::make_unique<Generation>(std::move(input), session_.tokenizer())};
-  OCTET_RETURN_IF_ERROR(active.generation->submit(engine, [this, index] { finished_.push_back(index); }));
+  const auto refuse = [&line](const Status& status) {
+    if (line.openai_error.message.empty()) line.openai_error.message = status.message();
+    return status;
+  };
+  auto input = prompts_.build(line.request->input, line.request->params);
+  if (!input.ok()) return refuse(input.status());
+  if (line.openai) {
+    OCTET_RETURN_IF_ERROR(check_openai(line, *input));
+  } else {
+    apply_default_max_tokens(input->params, std::ssize(input->prompt), session_.request_bounds().max_context);
+  }
+  Active active{{line.id, ok_status(), line.openai},
+                std::make_unique<Generation>(*std::move(input), session_.tokenizer())};
+  const Status submitted = active.generation->submit(engine, [this, index] { finished_.push_back(index); });
+  if (!submitted.ok()) return refuse(submitted);
   active_.emplace(index, std::move(active));
   return ok_status();
+}
+
+Status BatchRun::check_openai(BatchLine& line, const GenerationInput& input) const {
+  const std::string& asked = line.openai->model;
+  if (!asked.empty() && asked != model_name() && !asked.ends_with("/" + model_name())) {
+    line.openai_error = {404, fmt::format("The model '{}' does not exist; served: {}", asked, model_name()), "model",
+                         "model_not_found"};
+    return invalid_input("{}", line.openai_error.message);
+  }
+  const int64_t context = session_.request_bounds().max_context;
+  const int64_t prompt = std::ssize(input.prompt), output = input.params.max_tokens.value_or(1);
+  if (prompt + output <= context) return ok_status();
+  line.openai_error = {
+      400,
+      fmt::format(
+          "This model's maximum context length is {} tokens. However, you requested {} tokens ({} in the prompt, "
+          "{} in the completion).",
+          context, prompt + output, prompt, output),
+      line.openai->is_chat ? "messages" : "prompt", "context_length_exceeded"};
+  return invalid_input("{}", line.openai_error.message);
+}
+
+std::string BatchRun::model_name() const {
+  std::error_code error;
+  return std::filesystem::canonical(session_.path(), error).filename().string();
 }
 
 Status BatchRun::write_finished() {
@@ -68,16 +106,31 @@ Status BatchRun::write_finished() {
   return ok_status();
 }
 
+Status BatchRun::write_openai_answer(const Active& active) {
+  const GenerationResult& result = active.generation->result();
+  for (const GenerationOutput& output : result.outputs) {
+    if (output.status.ok()) continue;
+    return write_error(active.line, output.status, {500, output.status.message(), "", "internal_error"});
+  }
+  const std::string custom_id = nlohmann::json::parse(active.line.id).get<std::string>();
+  const std::string asked = active.line.openai->model;
+  auto body = openai_body(*active.line.openai, result, asked.empty() ? model_name() : asked,
+                          fmt::format("{:016x}", hash_text(custom_id)));
+  num_tokens_written_ += result.num_tokens();
+  return output_.append(dump_json(openai_answer_line(custom_id, 200, std::move(body))));
+}
+
 Status BatchRun::write_answer(const Active& active) {
+  if (active.line.openai) return write_openai_answer(active);
   const auto& outputs = active.generation->result().outputs;
   for (size_t i = 0; i < outputs.size(); ++i) {
-    if (output_.progress().answered.contains({active.id, static_cast<int64_t>(i)})) continue;
+    if (output_.progress().answered.contains({active.line.id, static_cast<int64_t>(i)})) continue;
     if (!outputs[i].status.ok()) {
-      OCTET_RETURN_IF_ERROR(write_error(active.id, outputs[i].status));
+      OCTET_RETURN_IF_ERROR(write_error(active.line, outputs[i].status, {}));
       continue;
     }
     nlohmann::ordered_json object;
-    object["id"] = nlohmann::json::parse(active.id);
+    object["id"] = nlohmann::json::parse(active.line.id);
     if (outputs.size() > 1) object["index"] = i;
     object.update(active.generation->result().to_json(i));
     OCTET_RETURN_IF_ERROR(output_.append(dump_json(object)));
@@ -86,9 +139,9 @@ Status BatchRun::write_answer(const Active& active) {
   return ok_status();
 }
 
-Status BatchRun::write_error(const std::string& id, const Status& status) {
+Status BatchRun::write_error(const BatchLine& line, const Status& status, const OpenAiError& openai) {
   ++num_failed_;
-  return output_.append(batch_error_line(id, status));
+  return output_.append(batch_error_line(line, status, openai));
 }
 
 int64_t BatchRun::num_tokens() const {

@@ -29,20 +29,25 @@ class BatchRun {
 
  private:
   struct Active {
-    std::string id;
+    BatchLine line;  // without its request
     std::unique_ptr<Generation> generation;
   };
 
   // Submits lines until `limit` are under way.
   Status fill(Engine& engine, size_t limit);
-  // kInvalidInput if the line cannot be asked.
+  // kInvalidInput if the line cannot be asked; then its openai_error says why.
   Status submit(Engine& engine, size_t index);
+  // Where the line asks for another model or for more than the context, in OpenAI's words.
+  Status check_openai(BatchLine& line, const GenerationInput& input) const;
   Status write_finished();
   Status write_answer(const Active& active);
-  Status write_error(const std::string& id, const Status& status);
+  Status write_openai_answer(const Active& active);
+  Status write_error(const BatchLine& line, const Status& status, const OpenAiError& openai);
   void show_progress(ProgressBar& bar) const;
   int64_t num_tokens() const;
   double seconds() const { return std::chrono::duration<double>(GenerationResult::Clock::now() - start_).count(); }
+
+  std::string model_name() const;
 
   const Session& session_;
   PromptBuilder& prompts_;

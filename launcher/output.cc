@@ -3,18 +3,33 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 
 #include "comm/comm_factory.h"
 #include "runtime/base/log.h"
 
 namespace octet {
 
+namespace {
+
+// A reader that has enough (`| head`) ends this process as it ends every other: by SIGPIPE, without a word. A rank's
+// standard output is mpirun's, whose own end says why.
+void end_if_nobody_reads() {
+  if (errno != EPIPE || launched_as_rank()) return;
+  std::signal(SIGPIPE, SIG_DFL);
+  std::raise(SIGPIPE);
+}
+
+}  // namespace
+
 Status print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    return failed("standard output: cannot be written");
-  }
-  return ok_status();
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return ok_status();
+  const int error = errno;
+  end_if_nobody_reads();
+  return failed("standard output: {}", std::strerror(error));
 }
 
 bool output_is_terminal() { return !launched_as_rank() && isatty(STDOUT_FILENO) != 0; }

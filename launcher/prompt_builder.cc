@@ -1,6 +1,7 @@
 #include "launcher/prompt_builder.h"
 
 #include "launcher/paths.h"
+#include "runtime/base/utf8.h"
 
 namespace octet {
 
@@ -19,13 +20,27 @@ Result<ChatTemplate> open_chat_template(const ChatFlags& flags, const std::files
   return ChatTemplate::recognise(templates, model_dir, tokenizer);
 }
 
-Result<std::vector<ChatMessage>> parse_chat_file(const std::string& path, std::string_view text) {
+void declare_prompt_flags(CLI::App& app, PromptFlags& flags, CLI::Option* chat) {
+  app.add_flag("--continue-last", flags.continue_last,
+               "the conversation ends with a message of the assistant, and the output goes on with it")
+      ->needs(chat);
+  app.add_option("--parse-special", flags.parse_special,
+                 "on: names of control tokens in the prompt (<|im_start|>, </s>) are these tokens; off: all is text. A "
+                 "prompt that begins with BOS gets no second one")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->excludes(chat)
+      ->capture_default_str();
+}
+
+Result<Conversation> parse_chat_file(const std::string& path, std::string_view text, bool continue_last) {
   auto messages = parse_chat_json(text);
   if (!messages.ok()) return invalid_input("{}: {}", path, messages.status().message());
-  if (const Status status = check_conversation(*messages); !status.ok()) {
-    return invalid_input("{}: {}", path, status.message());
+  if (const Status status = check_conversation(*messages, continue_last); !status.ok()) {
+    const bool hint = !continue_last && !messages->empty() && messages->back().role == "assistant";
+    return invalid_input("{}: {}{}", path, status.message(),
+                         hint ? " (--continue-last goes on with the last one)" : "");
   }
-  return messages;
+  return Conversation(*std::move(messages), continue_last);
 }
 
 Result<const ChatTemplate*> PromptBuilder::chat_template(const Tokenizer& tokenizer) {
@@ -35,25 +50,30 @@ Result<const ChatTemplate*> PromptBuilder::chat_template(const Tokenizer& tokeni
   return &*template_;
 }
 
-Status PromptBuilder::build_answer(std::vector<ChatMessage> messages, GenerationInput& input) {
+Status PromptBuilder::build_answer(const Conversation& conversation, GenerationInput& input) {
+  std::vector<ChatMessage> messages = conversation.messages;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (!is_valid_utf8(messages[i].content)) return invalid_input("message {}: is not UTF-8", i + 1);
+  }
   OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session_.require_tokenizer());
   OCTET_ASSIGN_OR_RETURN(const ChatTemplate* format, chat_template(*tokenizer));
   if (flags_.safe_prompt) messages = with_safe_prompt(std::move(messages));
-  OCTET_ASSIGN_OR_RETURN(input.prompt, format->encode(messages, *tokenizer));
+  OCTET_ASSIGN_OR_RETURN(input.prompt, format->encode(messages, *tokenizer, conversation.continue_last));
   if (const auto end = format->answer_end_id(*tokenizer)) input.eos_ids.push_back(*end);
-  input.is_chat = true;
+  input.is_chat = !conversation.continue_last;
   return ok_status();
 }
 
 Result<GenerationInput> PromptBuilder::build(const PromptSource& source, GenerationParams params) {
   GenerationInput input{.prompt = {}, .params = std::move(params), .eos_ids = session_.special_tokens().end};
-  if (const auto* text = std::get_if<std::string>(&source)) {
+  if (const auto* prompt = std::get_if<TextPrompt>(&source)) {
     OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session_.require_tokenizer());
-    input.prompt = tokenizer->with_special_tokens(tokenizer->encode(*text));
+    if (!is_valid_utf8(prompt->text)) return invalid_input("the prompt is not UTF-8 (iconv converts files)");
+    input.prompt = tokenizer->with_special_tokens(tokenizer->encode_prompt(prompt->text, prompt->parse_special));
   } else if (const auto* ids = std::get_if<std::vector<TokenId>>(&source)) {
     input.prompt = *ids;
   } else {
-    OCTET_RETURN_IF_ERROR(build_answer(std::get<std::vector<ChatMessage>>(source), input));
+    OCTET_RETURN_IF_ERROR(build_answer(std::get<Conversation>(source), input));
   }
   return input;
 }

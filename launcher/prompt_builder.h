@@ -27,8 +27,17 @@ void declare_chat_flags(CLI::App& app, ChatFlags& flags);
 Result<ChatTemplate> open_chat_template(const ChatFlags& flags, const std::filesystem::path& model_dir,
                                         const Tokenizer& tokenizer);
 
+// Of commands that take a conversation or a prompt once.
+struct PromptFlags {
+  bool continue_last = false;
+  std::string parse_special = "off";
+};
+
+// --continue-last and --parse-special. chat: the option --chat, which the one needs and the other excludes.
+void declare_prompt_flags(CLI::App& app, PromptFlags& flags, CLI::Option* chat);
+
 // A conversation from the text of a file; errors begin with `path`.
-Result<std::vector<ChatMessage>> parse_chat_file(const std::string& path, std::string_view text);
+Result<Conversation> parse_chat_file(const std::string& path, std::string_view text, bool continue_last);
 
 // Builds what a model is asked. Not thread-safe; the session outlives it.
 class PromptBuilder {
@@ -42,7 +51,7 @@ class PromptBuilder {
  private:
   // Opened when the first conversation comes: without one, an unknown template is nobody's trouble.
   Result<const ChatTemplate*> chat_template(const Tokenizer& tokenizer);
-  Status build_answer(std::vector<ChatMessage> messages, GenerationInput& input);
+  Status build_answer(const Conversation& conversation, GenerationInput& input);
 
   const Session& session_;
   ChatFlags flags_;

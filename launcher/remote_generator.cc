@@ -13,9 +13,9 @@ Result<std::unique_ptr<RemoteGenerator>> RemoteGenerator::connect(const ClientFl
 }
 
 PromptSource RemoteGenerator::prepare(const PromptSource& source) const {
-  const auto* messages = std::get_if<std::vector<ChatMessage>>(&source);
-  if (messages == nullptr || !safe_prompt_) return source;
-  return with_safe_prompt(*messages);
+  const auto* conversation = std::get_if<Conversation>(&source);
+  if (conversation == nullptr || !safe_prompt_) return source;
+  return Conversation(with_safe_prompt(conversation->messages), conversation->continue_last);
 }
 
 Result<int64_t> RemoteGenerator::count_tokens(const PromptSource& source) {

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "runtime/base/read_file.h"
+#include "runtime/base/utf8.h"
 
 namespace octet {
 
@@ -20,7 +21,9 @@ void declare_text_input(CLI::App& app, TextInput& input, const std::string& name
 }
 
 Result<std::string> read_input_file(const std::string& path) {
-  return path == "-" ? read_descriptor(STDIN_FILENO, "standard input") : read_whole_file(path);
+  auto content = path == "-" ? read_descriptor(STDIN_FILENO, "standard input") : read_whole_file(path);
+  if (content.ok()) drop_byte_order_mark(*content);
+  return content;
 }
 
 Result<std::string> read_text_input(const TextInput& input) {

@@ -24,7 +24,7 @@ void declare_text_input(CLI::App& app, TextInput& input, const std::string& name
 // kInvalidInput where nothing or two things are given, or the file cannot be read.
 Result<std::string> read_text_input(const TextInput& input);
 
-// The whole of a file ("-": of standard input). kInvalidInput with the path.
+// The whole of a file ("-": of standard input), without a byte order mark. kInvalidInput with the path.
 Result<std::string> read_input_file(const std::string& path);
 
 // kInvalidInput where standard input cannot be read at all: a folder is.

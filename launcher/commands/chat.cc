@@ -85,7 +85,9 @@ class ChatCommand final : public Command {
   // False at the end of the input, and when an interrupt comes instead of a line.
   bool read_line(std::string& line) const {
     if (interactive_) write_to_terminal("> ");
-    return check_interrupted().ok() && static_cast<bool>(std::getline(std::cin, line));
+    if (!check_interrupted().ok() || !std::getline(std::cin, line)) return false;
+    if (line.ends_with('\r')) line.pop_back();  // of a file with CRLF
+    return true;
   }
 
   // One message and its answer; without an answer, the message leaves the conversation again.

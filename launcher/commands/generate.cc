@@ -29,8 +29,11 @@ class GenerateCommand final : public Command {
            "  octet generate --chat chat.json              [{\"role\": \"user\", \"content\": \"Hello\"}]\n"
            "  octet generate --server localhost:50051 \"In the beginning\"     octet serve answers\n"
            "  octet generate --input in.jsonl --output out.jsonl\n"
-           "An input line is {\"id\"?, \"prompt\" | \"ids\" | \"messages\", any sampling flag with underscores}; run "
-           "again, the command\nanswers what is not answered yet.";
+           "An input line is {\"id\"?, \"prompt\" | \"ids\" | \"messages\", \"parse_special\"?, \"continue_last\"?, "
+           "any sampling "
+           "flag\nwith underscores}; run again, the command\nanswers what is not answered yet. Lines of OpenAI's batch "
+           "files are answered in "
+           "their own form.";
   }
 
   void declare(CLI::App& app) override {
@@ -50,6 +53,8 @@ class GenerateCommand final : public Command {
     output->type_name("FILE")->needs(batch_option_);
     batch_option_->needs(output);
     app.add_flag("--json", json_, "print one JSON object (one a line with --num-samples) instead of text");
+    declare_prompt_flags(app, prompt_, chat_option_);
+    app.get_option("--parse-special")->excludes(ids_option_)->excludes(batch_option_);
     declare_chat_flags(app, chat_);
     declare_client_flags(app, client_);
     app.get_option("--server")->excludes(batch_option_);
@@ -85,10 +90,10 @@ class GenerateCommand final : public Command {
       return PromptSource(std::move(ids));
     }
     if (chat_option_->count() > 0) {
-      OCTET_ASSIGN_OR_RETURN(std::vector<ChatMessage> messages, parse_chat_file(source_file_, text));
-      return PromptSource(std::move(messages));
+      OCTET_ASSIGN_OR_RETURN(Conversation conversation, parse_chat_file(source_file_, text, prompt_.continue_last));
+      return PromptSource(std::move(conversation));
     }
-    return PromptSource(text);
+    return PromptSource(TextPrompt(text, prompt_.parse_special == "on"));
   }
 
   Status run_batch(Session& session) {
@@ -118,7 +123,7 @@ class GenerateCommand final : public Command {
     OCTET_RETURN_IF_ERROR(generator.load());
     const bool stream = !json_ && params.num_samples == 1;
     // A terminal shows the prompt in front of the output.
-    const bool is_text = std::holds_alternative<std::string>(source);
+    const bool is_text = std::holds_alternative<TextPrompt>(source);
     if (stream && is_text && output_is_terminal()) OCTET_RETURN_IF_ERROR(print(text));
     Status output_status;
     GenerationHooks hooks;
@@ -161,6 +166,7 @@ class GenerateCommand final : public Command {
   CLI::Option* batch_option_ = nullptr;
   std::string output_file_;
   bool json_ = false;
+  PromptFlags prompt_;
   ChatFlags chat_;
   SamplingFlags sampling_;
   ClientFlags client_;

@@ -51,7 +51,7 @@ class LogitsCommand final : public Command {
       OCTET_ASSIGN_OR_RETURN(ids, parse_token_ids(text));
     } else {
       OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session->require_tokenizer());
-      ids = tokenizer->with_special_tokens(tokenizer->encode(text));
+      ids = tokenizer->with_special_tokens(tokenizer->encode_prompt(text, false));
     }
     return write_logits(*session, std::move(ids));
   }

@@ -103,7 +103,7 @@ class PerplexityCommand final : public Command {
     const int64_t max_context = session->request_bounds().max_context;
     if (context_ > max_context) return invalid_input("--context {}: the model has room for {}", context_, max_context);
     const int64_t context = context_ > 0 ? context_ : std::min(kDefaultContext, max_context);
-    const std::vector<TokenId> stream = tokenizer->encode(text);
+    const std::vector<TokenId> stream = tokenizer->encode_prompt(text, false);
     const auto windows = perplexity_windows(std::ssize(stream), context, stride_ > 0 ? stride_ : context - 1);
     if (!windows.ok()) return invalid_input("{}: {}", file_, windows.status().message());
     OCTET_RETURN_IF_ERROR(session->load());

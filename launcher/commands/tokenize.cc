@@ -38,6 +38,7 @@ class TokenizeCommand final : public Command {
     chat_option_ =
         app.add_option("--chat", chat_file_, "a conversation as a JSON array of {role, content}")->type_name("FILE");
     chat_option_->excludes(input_.text_option)->excludes(input_.file_option);
+    declare_prompt_flags(app, prompt_, chat_option_);
     declare_chat_flags(app, chat_);
     declare_tokenizer_flags(app, flags_);
     app.add_flag("--no-bos", no_bos_, "leave the beginning-of-sequence token out");
@@ -59,12 +60,13 @@ class TokenizeCommand final : public Command {
  private:
   Result<std::vector<TokenId>> encode_text(const Tokenizer& tokenizer) const {
     OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_input(input_));
-    return tokenizer.with_special_tokens(tokenizer.encode(text));
+    return tokenizer.with_special_tokens(tokenizer.encode_prompt(text, prompt_.parse_special == "on"));
   }
 
   Result<std::vector<TokenId>> encode_chat(const std::filesystem::path& path, const Tokenizer& tokenizer) const {
     OCTET_ASSIGN_OR_RETURN(const std::string text, read_input_file(chat_file_));
-    OCTET_ASSIGN_OR_RETURN(std::vector<ChatMessage> messages, parse_chat_file(chat_file_, text));
+    OCTET_ASSIGN_OR_RETURN(Conversation conversation, parse_chat_file(chat_file_, text, prompt_.continue_last));
+    std::vector<ChatMessage> messages = std::move(conversation.messages);
     if (chat_.safe_prompt) messages = with_safe_prompt(std::move(messages));
     ChatFlags chat = chat_;
     // A tokenizer file alone says nothing of a template.
@@ -72,7 +74,7 @@ class TokenizeCommand final : public Command {
     if (chat.chat_template.empty() && !std::filesystem::is_directory(path, error))
       chat.chat_template = kDefaultChatTemplate;
     OCTET_ASSIGN_OR_RETURN(const ChatTemplate format, open_chat_template(chat, path, tokenizer));
-    return format.encode(messages, tokenizer);
+    return format.encode(messages, tokenizer, prompt_.continue_last);
   }
 
   static Status print_ids(const std::vector<TokenId>& ids) {
@@ -84,6 +86,7 @@ class TokenizeCommand final : public Command {
   TextInput input_;
   std::string chat_file_;
   CLI::Option* chat_option_ = nullptr;
+  PromptFlags prompt_;
   ChatFlags chat_;
   ModelFlags flags_;
   bool no_bos_ = false;

@@ -33,6 +33,7 @@ std::optional<in6_addr> ipv6_of(const std::string& host) {
   const size_t percent = host.find('%');
   const std::string zone = percent == std::string::npos ? "eth0" : host.substr(percent + 1);
   in6_addr parsed{};
+  if (host.find('\0') != std::string::npos) return std::nullopt;  // inet_pton would stop there
   if (zone.empty() || !std::ranges::all_of(zone, is_name_char)) return std::nullopt;
   if (inet_pton(AF_INET6, host.substr(0, percent).c_str(), &parsed) != 1) return std::nullopt;
   return parsed;
@@ -70,7 +71,7 @@ class AddressParser {
 
   Result<Address> parse_socket_file() const {
     std::string_view path = text_.substr(kUnix.size());
-    if (path.starts_with("///")) path.remove_prefix(2);  // as a URL writes it
+    while (path.starts_with("//")) path.remove_prefix(1);  // as a URL writes it
     if (path.empty() || std::ranges::any_of(path, is_control)) return error("names no socket file");
     if (path.size() > kMaxSocketFile) {
       return error(fmt::format("the path of a socket file has at most {} bytes", kMaxSocketFile));
@@ -100,6 +101,7 @@ class AddressParser {
   }
 
   Status check_host(const std::string& host) const {
+    if (host == "unix") return error("names no socket file");  // with a port it would be one
     if (host.empty()) return error("the host is missing (0.0.0.0 is every IPv4 address of this host)");
     if (std::ranges::all_of(text_, is_digit)) return error("the host or the port is missing");
     if (host.size() > kMaxHost || !std::ranges::all_of(host, is_name_char)) return error("is no name of a host");

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "runtime/base/unique_fd.h"
+#include "runtime/base/utf8.h"
 
 namespace octet {
 namespace {
@@ -57,7 +58,9 @@ Result<std::string> read_whole_file(const std::filesystem::path& path, const Rea
 }
 
 Result<std::string> read_text_file(const std::filesystem::path& path, int64_t max_bytes) {
-  return read_whole_file(path, {max_bytes, FileKind::kRegular});
+  auto text = read_whole_file(path, {max_bytes, FileKind::kRegular});
+  if (text.ok()) drop_byte_order_mark(*text);
+  return text;
 }
 
 Result<std::vector<std::filesystem::path>> files_of_folder(const std::filesystem::path& folder) {

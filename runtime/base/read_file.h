@@ -30,7 +30,7 @@ Result<std::string> read_whole_file(const std::filesystem::path& path, const Rea
 Result<std::string> read_descriptor(int descriptor, const std::string& name, const ReadLimits& limits = {});
 
 // kRegular, and no longer than max_bytes: a file of a model or of a configuration, whose contents nobody has vouched
-// for.
+// for. Without a byte order mark.
 Result<std::string> read_text_file(const std::filesystem::path& path, int64_t max_bytes);
 
 // What is in a folder, by name, with the folder in front. kInvalidInput where it cannot be listed.

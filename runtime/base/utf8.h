@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace octet {
@@ -23,5 +24,8 @@ struct Utf8Prefix {
 Utf8Prefix utf8_prefix(std::string_view text);
 
 bool is_valid_utf8(std::string_view text);
+
+// Takes a byte order mark, which editors put there, off the beginning of a file's text.
+void drop_byte_order_mark(std::string& text);
 
 }  // namespace octet

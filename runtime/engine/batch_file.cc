@@ -34,15 +34,35 @@ Result<std::vector<TokenId>> read_ids(const json& object) {
   return *ids;
 }
 
+// False where the line does not say.
+Result<bool> read_flag(const json& object, const char* name) {
+  const auto flag = object.find(name);
+  if (flag == object.end()) return false;
+  if (!flag->is_boolean()) return invalid_input("{} is {}, not true or false", name, flag->type_name());
+  return flag->get<bool>();
+}
+
+// A flag belongs to one kind of input.
+Status check_flags(const json& object) {
+  for (const auto& [flag, input] : {std::pair("parse_special", "prompt"), std::pair("continue_last", "messages")}) {
+    if (object.contains(flag) && !object.contains(input))
+      return invalid_input("{} has no effect without {}", flag, input);
+  }
+  return ok_status();
+}
+
 Status read_input(const json& object, const std::string& key, BatchRequest& request) {
   const json& value = object[key];
   if (key == "prompt") {
     if (!value.is_string()) return invalid_input("prompt is {}, not a string", value.type_name());
-    request.input = value.get<std::string>();
+    OCTET_ASSIGN_OR_RETURN(const bool parse_special, read_flag(object, "parse_special"));
+    request.input = TextPrompt(value.get<std::string>(), parse_special);
   } else if (key == "ids") {
     OCTET_ASSIGN_OR_RETURN(request.input, read_ids(object));
   } else {
-    OCTET_ASSIGN_OR_RETURN(request.input, parse_chat_json(value.dump()));
+    OCTET_ASSIGN_OR_RETURN(std::vector<ChatMessage> messages, parse_chat_json(value.dump()));
+    OCTET_ASSIGN_OR_RETURN(const bool continue_last, read_flag(object, "continue_last"));
+    request.input = Conversation(std::move(messages), continue_last);
   }
   return ok_status();
 }
@@ -53,6 +73,8 @@ Result<BatchRequest> read_request(const json& object, const GenerationParams& de
   for (const auto& [key, value] : object.items()) {
     if (key == "id") {
       if (!is_id(value)) return invalid_input("id is {}, not a string or an integer", value.type_name());
+    } else if (key == "parse_special" || key == "continue_last") {
+      continue;  // with their input
     } else if (is_input_key(key)) {
       ++num_inputs;
       OCTET_RETURN_IF_ERROR(read_input(object, key, request));
@@ -60,8 +82,35 @@ Result<BatchRequest> read_request(const json& object, const GenerationParams& de
       OCTET_RETURN_IF_ERROR(set_generation_param(key, value, request.params));
     }
   }
+  OCTET_RETURN_IF_ERROR(check_flags(object));
   if (num_inputs != 1) return invalid_input("{} of \"prompt\", \"ids\" and \"messages\", not one", num_inputs);
   return request;
+}
+
+BatchLine parse_openai(const json& object, int64_t number, const GenerationParams& defaults) {
+  const json id = object.value("custom_id", json());
+  BatchLine line{.id = (id.is_string() ? id : json(std::to_string(number))).dump(), .request = ok_status()};
+  line.openai.emplace();
+  auto parsed = parse_openai_line(object, defaults, line.openai_error);
+  if (!parsed.ok()) {
+    line.request = parsed.status();
+    return line;
+  }
+  line.openai = parsed->line;
+  line.request = BatchRequest{.input = std::move(parsed->input), .params = std::move(parsed->params)};
+  return line;
+}
+
+// How many samples an answer in OpenAI's form has; none: it is an error.
+Result<size_t> count_choices(const json& answer) {
+  const json* response = answer.contains("response") ? &answer["response"] : nullptr;
+  if (response == nullptr || !response->is_object() || !response->contains("status_code")) {
+    return invalid_input("no response");
+  }
+  if ((*response)["status_code"] != 200) return 0;
+  const json body = response->value("body", json());
+  if (!body.is_object() || !body.contains("choices") || !body["choices"].is_array()) return invalid_input("no choices");
+  return body["choices"].size();
 }
 
 }  // namespace
@@ -69,6 +118,7 @@ Result<BatchRequest> read_request(const json& object, const GenerationParams& de
 BatchLine parse_batch_line(std::string_view line, int64_t number, const GenerationParams& defaults) {
   const Result<json> object = parse_json_object(line);
   if (!object.ok()) return {std::to_string(number), object.status()};
+  if (is_openai_line(*object)) return parse_openai(*object, number, defaults);
   const auto id = object->find("id");
   return {id != object->end() && is_id(*id) ? id->dump() : std::to_string(number), read_request(*object, defaults)};
 }
@@ -80,8 +130,10 @@ std::vector<BatchLine> parse_batch(std::string_view text, const GenerationParams
   for (int64_t number = 1; take_line(text, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     BatchLine parsed = parse_batch_line(line, number, defaults);
-    if (!ids.insert(parsed.id).second)
+    if (!ids.insert(parsed.id).second) {
       parsed.request = invalid_input("line {}: id {} was there before", number, parsed.id);
+      parsed.openai_error = {400, parsed.request.status().message(), "custom_id"};
+    }
     lines.push_back(std::move(parsed));
   }
   return lines;
@@ -92,6 +144,12 @@ std::string batch_error_line(const std::string& id, const Status& status) {
   object["id"] = json::parse(id);
   object["error"] = status.message();
   return object.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string batch_error_line(const BatchLine& line, const Status& status, const OpenAiError& openai) {
+  if (!line.openai) return batch_error_line(line.id, status);
+  const std::string custom_id = json::parse(line.id).get<std::string>();
+  return openai_error_line(custom_id, openai).dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 bool BatchProgress::complete(const std::string& id, int64_t num_samples) const {
@@ -115,6 +173,15 @@ Result<BatchProgress> scan_batch_output(std::string_view text) {
     const Result<json> object = parse_json_object(line);
     if (!object.ok() || !object->contains("id") || !is_id((*object)["id"])) {
       return invalid_input("line {} is not an answer of a batch", number);
+    }
+    if (object->contains("custom_id")) {
+      const auto choices = count_choices(*object);
+      if (!choices.ok()) return invalid_input("line {} is not an answer of a batch", number);
+      for (size_t i = 0; i < *choices; ++i) {
+        progress.answered.emplace((*object)["custom_id"].dump(), static_cast<int64_t>(i));
+      }
+      if (*choices > 0) progress.kept.append(line).append("\n");
+      continue;
     }
     if (object->contains("error")) continue;
     JsonFields fields(*object);

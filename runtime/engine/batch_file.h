@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,6 +14,7 @@
 #include "runtime/base/output_file.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/generation_params.h"
+#include "runtime/engine/openai_line.h"
 #include "runtime/engine/prompt_source.h"
 
 namespace octet {
@@ -25,9 +28,13 @@ struct BatchRequest {
 struct BatchLine {
   std::string id;  // as JSON text, a string or an integer; the line's number, from 1, unless the line says otherwise
   Result<BatchRequest> request;
+  std::optional<OpenAiLine> openai = {};  // of a line in OpenAI's form, which is answered in that form
+  OpenAiError openai_error = {};          // of such a line, where it is bad
 };
 
-// {"id"?, "prompt" | "ids" | "messages", any name of set_generation_param}; what it does not set is as in `defaults`.
+// {"id"?, "prompt" | "ids" | "messages", any name of set_generation_param}, with a prompt "parse_special"?, with
+// messages "continue_last"?, both booleans; or a line of OpenAI's batch files (openai_line.h). What it does not set is
+// as in `defaults`.
 BatchLine parse_batch_line(std::string_view line, int64_t number, const GenerationParams& defaults);
 
 // All lines of a file; blank ones count as lines and are left out. A line whose id was there before is bad.
@@ -35,6 +42,8 @@ std::vector<BatchLine> parse_batch(std::string_view text, const GenerationParams
 
 // {"id", "error"}, one line without its end.
 std::string batch_error_line(const std::string& id, const Status& status);
+// The same for a line of either form. openai: what is wrong, where the line is in OpenAI's.
+std::string batch_error_line(const BatchLine& line, const Status& status, const OpenAiError& openai);
 
 // What an earlier run has written.
 struct BatchProgress {

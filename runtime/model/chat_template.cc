@@ -5,7 +5,10 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/base/hash.h"
 #include "runtime/base/read_file.h"
+#include "runtime/model/chat_rendering.h"
+#include "runtime/model/jinja_text.h"
 
 namespace octet {
 namespace {
@@ -14,7 +17,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr int64_t kMaxFileBytes = int64_t{64} << 20;
-constexpr std::string_view kContent = "{content}";
 
 // --- Which template ------------------------------------------------------------------------------------------------
 
@@ -65,105 +67,94 @@ Result<CheckpointTemplate> checkpoint_template(const fs::path& model_dir) {
   return CheckpointTemplate{template_text(config.value("chat_template", json())), config_path};
 }
 
-bool is_recognised(const TemplateSigns& signs, const std::optional<std::string>& text, const Tokenizer& tokenizer) {
-  const auto in_text = [&](const std::string& part) { return text->find(part) != std::string::npos; };
-  if (text) {
-    return !signs.contains.empty() && std::ranges::all_of(signs.contains, in_text) &&
-           std::ranges::none_of(signs.lacks, in_text);
+// folded: the checkpoint's own template.
+bool is_recognised(const TemplateSigns& signs, const std::optional<std::string>& folded, const Tokenizer& tokenizer) {
+  if (folded) {
+    const uint64_t hash = hash_text(*folded);
+    return std::ranges::any_of(signs.jinja, [&](const KnownJinja& known) {
+      return known.hash == hash && known.num_bytes == std::ssize(*folded);
+    });
   }
   const auto in_tokenizer = [&](const std::string& token) { return tokenizer.id_of_control(token).has_value(); };
   return !signs.tokens.empty() && std::ranges::all_of(signs.tokens, in_tokenizer);
 }
 
-// --- A conversation in turns -----------------------------------------------------------------------------------------
-
-// Joins consecutive messages of one role.
-std::vector<ChatMessage> join_roles(std::span<const ChatMessage> messages, const std::string& separator) {
-  std::vector<ChatMessage> turns;
-  for (const ChatMessage& message : messages) {
-    if (!turns.empty() && turns.back().role == message.role) {
-      turns.back().content += separator + message.content;
-    } else {
-      turns.push_back(message);
-    }
-  }
-  return turns;
-}
-
-// Moves the text of all system turns in front of the first user turn. A conversation that the assistant opens gets an
-// empty user turn in front, as formats without a system turn begin with the user.
-std::vector<ChatMessage> fold_system(const std::vector<ChatMessage>& turns, const std::string& separator) {
-  std::vector<ChatMessage> folded;
-  std::string system;
-  for (const ChatMessage& turn : turns) {
-    if (turn.role == "system") {
-      system += (system.empty() ? "" : separator) + turn.content;
-    } else {
-      folded.push_back(turn);
-    }
-  }
-  if (folded.front().role != "user") folded.insert(folded.begin(), {"user", ""});
-  if (!system.empty()) folded.front().content.insert(0, system + separator);
-  return folded;
-}
-
 // --- Turns in tokens -------------------------------------------------------------------------------------------------
 
-// Appends parts to ids; remembers the first token that the tokenizer lacks.
+std::optional<TokenId> token_id(const TemplatePart& part, const Tokenizer& tokenizer) {
+  switch (part.kind) {
+    case TemplatePart::Kind::kText:
+    case TemplatePart::Kind::kMessage:
+      return std::nullopt;
+    case TemplatePart::Kind::kToken:
+      return tokenizer.id_of_control(part.text);
+    case TemplatePart::Kind::kBos:
+      return tokenizer.bos_id();
+    case TemplatePart::Kind::kEos:
+      return tokenizer.eos_id();
+  }
+  return std::nullopt;
+}
+
+// Appends the parts of a rendering to ids. The template's own text may spell tokens, as in what a Jinja template
+// prints; messages never do.
 class PromptWriter {
  public:
   PromptWriter(const ChatTemplateSpec& spec, const Tokenizer& tokenizer) : spec_(spec), tokenizer_(tokenizer) {
-    for (const TemplateParts& parts :
-         {spec.begin, spec.system.value_or(TemplateParts()), spec.user, spec.assistant, spec.answer}) {
-      for (const TemplatePart& part : parts) {
-        if (const auto id = token_id(part)) control_ids_.push_back(*id);
-      }
+    for (const TemplateParts& parts : {spec.begin, spec.system, spec.user, spec.assistant, spec.answer}) {
+      for (const TemplatePart& part : parts) exclude(part);
     }
   }
 
-  Status write(const TemplateParts& parts, const std::string& content) {
-    for (const TemplatePart& part : parts) {
-      if (part.kind == TemplatePart::Kind::kText) {
-        write_text(part.text, content);
-        continue;
+  Status write(const TemplatePart& part) {
+    if (part.kind == TemplatePart::Kind::kMessage) {
+      text_ += part.text;
+    } else if (part.kind == TemplatePart::Kind::kText) {
+      for (const TextSegment& segment : tokenizer_.split_at_tokens(part.text)) {
+        segment.token < 0 ? void(text_ += segment.text) : write_token(segment.token);
       }
-      const auto id = token_id(part);
+    } else {
+      const auto id = token_id(part, tokenizer_);
       if (!id) return invalid_input("chat template {}: the tokenizer has no token '{}'", spec_.name, part.text);
-      ids_.push_back(*id);
-      after_token_ = true;
+      write_token(*id);
     }
     return ok_status();
   }
 
-  std::vector<TokenId> take() { return std::move(ids_); }
+  // What has been written since the last token is one text.
+  void end_text() {
+    if (text_.empty()) return;
+    const bool continues = after_token_ && !spec_.text_stands_alone;
+    const auto ids = tokenizer_.encode(text_, {.excluded = excluded_, .after_added_token = continues});
+    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    text_.clear();
+    after_token_ = false;
+  }
 
-  std::optional<TokenId> token_id(const TemplatePart& part) const {
-    switch (part.kind) {
-      case TemplatePart::Kind::kText:
-        return std::nullopt;
-      case TemplatePart::Kind::kToken:
-        return tokenizer_.id_of_control(part.text);
-      case TemplatePart::Kind::kBos:
-        return tokenizer_.bos_id();
-      case TemplatePart::Kind::kEos:
-        return tokenizer_.eos_id();
-    }
-    return std::nullopt;
+  std::vector<TokenId> take() {
+    end_text();
+    return std::move(ids_);
   }
 
  private:
-  void write_text(std::string text, const std::string& content) {
-    const size_t at = text.find(kContent);
-    if (at != std::string::npos) text.replace(at, kContent.size(), content);
-    const bool continues = after_token_ && !spec_.text_stands_alone;
-    const auto text_ids = tokenizer_.encode(text, {.excluded = control_ids_, .after_added_token = continues});
-    ids_.insert(ids_.end(), text_ids.begin(), text_ids.end());
-    after_token_ = false;
+  void exclude(const TemplatePart& part) {
+    if (const auto id = token_id(part, tokenizer_)) excluded_.push_back(*id);
+    if (part.kind != TemplatePart::Kind::kText) return;
+    for (const TextSegment& segment : tokenizer_.split_at_tokens(part.text)) {
+      if (segment.token >= 0) excluded_.push_back(segment.token);
+    }
+  }
+
+  void write_token(TokenId id) {
+    end_text();
+    ids_.push_back(id);
+    after_token_ = true;
   }
 
   const ChatTemplateSpec& spec_;
   const Tokenizer& tokenizer_;
-  std::vector<TokenId> control_ids_;  // the template's own tokens, which a message may not spell
+  std::vector<TokenId> excluded_;  // the template's own tokens, which no message may spell
+  std::string text_;
   std::vector<TokenId> ids_;
   bool after_token_ = false;
 };
@@ -187,40 +178,35 @@ Result<ChatTemplate> ChatTemplate::load(const fs::path& template_dir, std::strin
 Result<ChatTemplate> ChatTemplate::recognise(const fs::path& template_dir, const fs::path& model_dir,
                                              const Tokenizer& tokenizer) {
   OCTET_ASSIGN_OR_RETURN(const CheckpointTemplate own, checkpoint_template(model_dir));
+  const auto folded = own.text ? std::optional(fold_jinja(*own.text)) : std::nullopt;
   for (const fs::path& file : template_files(template_dir)) {
     OCTET_ASSIGN_OR_RETURN(ChatTemplateSpec spec, read_chat_template(file));
-    if (is_recognised(spec.recognise, own.text, tokenizer)) return ChatTemplate(std::move(spec));
+    if (is_recognised(spec.recognise, folded, tokenizer)) return ChatTemplate(std::move(spec));
   }
   if (!own.text) return load(template_dir, kDefaultChatTemplate);
-  return invalid_input("{}: its chat template is not one of those known ({}); --chat-template uses one nevertheless",
-                       own.file.string(), known_names(template_dir));
+  return invalid_input(
+      "{}: its chat template is none of those known to render as {}; --chat-template NAME takes one of them "
+      "nevertheless, --chat-template FILE one that you write",
+      own.file.string(), known_names(template_dir));
 }
 
-Result<std::vector<TokenId>> ChatTemplate::encode(std::span<const ChatMessage> messages,
-                                                  const Tokenizer& tokenizer) const {
-  OCTET_RETURN_IF_ERROR(check_conversation(messages));
-  std::vector<ChatMessage> turns(messages.begin(), messages.end());
-  if (spec_.join) turns = join_roles(turns, *spec_.join);
-  if (!spec_.system) turns = fold_system(turns, spec_.system_separator);
-
+Result<std::vector<TokenId>> ChatTemplate::encode(std::span<const ChatMessage> messages, const Tokenizer& tokenizer,
+                                                  bool continue_last) const {
+  OCTET_RETURN_IF_ERROR(check_conversation(messages, continue_last));
+  OCTET_ASSIGN_OR_RETURN(const TemplateParts parts, render_conversation(spec_, messages, continue_last));
   PromptWriter writer(spec_, tokenizer);
-  OCTET_RETURN_IF_ERROR(writer.write(spec_.begin, ""));
-  for (const ChatMessage& turn : turns) {
-    const TemplateParts& parts = turn.role == "system" ? *spec_.system
-                                 : turn.role == "user" ? spec_.user
-                                                       : spec_.assistant;
-    OCTET_RETURN_IF_ERROR(writer.write(parts, turn.content));
+  for (const TemplatePart& part : parts) {
+    if (spec_.text_stands_alone && !part.goes_on) writer.end_text();
+    OCTET_RETURN_IF_ERROR(writer.write(part));
   }
-  OCTET_RETURN_IF_ERROR(writer.write(spec_.answer, ""));
   return writer.take();
 }
 
 std::optional<TokenId> ChatTemplate::answer_end_id(const Tokenizer& tokenizer) const {
-  const PromptWriter writer(spec_, tokenizer);
   bool after_content = false;
   for (const TemplatePart& part : spec_.assistant) {
-    if (after_content) return writer.token_id(part);
-    after_content = part.kind == TemplatePart::Kind::kText && part.text.find(kContent) != std::string::npos;
+    if (after_content) return token_id(part, tokenizer);
+    after_content = part.kind == TemplatePart::Kind::kText && part.text.find("{content") != std::string::npos;
   }
   return std::nullopt;
 }

@@ -27,8 +27,8 @@ class ChatTemplate {
 
   // The template for the checkpoint in `model_dir`, which the signs in the files of `template_dir` recognise:
   // - by the Jinja template that the checkpoint brings (chat_template.jinja, or chat_template in
-  // tokenizer_config.json). One
-  //   that is not recognised is kInvalidInput with the names that exist, never silently another format;
+  //   tokenizer_config.json): a file lists those that were seen to render the same. Any other is kInvalidInput with the
+  //   names that exist, never silently a format like it;
   // - without one, by the tokens of its tokenizer;
   // - with neither, kDefaultChatTemplate.
   static Result<ChatTemplate> recognise(const std::filesystem::path& template_dir,
@@ -39,9 +39,13 @@ class ChatTemplate {
 
   const std::string& name() const { return spec_.name; }
 
-  // The prompt of the answer that comes next, BOS included where the format has it. kInvalidInput where the messages
-  // break the rules of check_conversation or the tokenizer lacks a token of the template.
-  Result<std::vector<TokenId>> encode(std::span<const ChatMessage> messages, const Tokenizer& tokenizer) const;
+  const ChatTemplateSpec& spec() const { return spec_; }
+
+  // The prompt of the answer that comes next, or, with continue_last, of the rest of the last message, which is the
+  // assistant's; BOS included where the format has it. kInvalidInput where the messages break the rules of
+  // check_conversation or of the template, or the tokenizer lacks a token of it.
+  Result<std::vector<TokenId>> encode(std::span<const ChatMessage> messages, const Tokenizer& tokenizer,
+                                      bool continue_last = false) const;
 
   // The token that closes an answer, which ends generation as EOS does; none where the format has none.
   std::optional<TokenId> answer_end_id(const Tokenizer& tokenizer) const;

@@ -35,6 +35,12 @@ TokenKind kind_of(const sentencepiece::SentencePieceProcessor& processor, int id
   return processor.IsByte(id) ? TokenKind::kByte : TokenKind::kText;
 }
 
+// As the marks of chat formats are written.
+bool is_mark(std::string_view content) {
+  return content.size() > 2 &&
+         ((content.starts_with('<') && content.ends_with('>')) || (content.starts_with('[') && content.ends_with(']')));
+}
+
 Status load(std::string_view model, sentencepiece::SentencePieceProcessor* processor) {
   const auto status = processor->LoadFromSerializedProto(model);
   if (status.ok()) return ok_status();
@@ -62,6 +68,7 @@ struct Tokenizer::Impl {
   std::string unknown_surface;
   std::vector<TokenId> byte_ids;  // of the 256 byte pieces; empty without byte fallback
   std::vector<AddedToken> added;
+  std::vector<AddedToken> control_pieces;  // those of the sentencepiece model that are not among the added ones
   std::map<std::string, TokenId, std::less<>> controls;
   SpecialIds special;
 
@@ -69,6 +76,7 @@ struct Tokenizer::Impl {
   Status add_tokens(AddedTokenFiles files);
   std::optional<TokenId> find_piece(const std::string& piece) const;
   Status choose_special(const AddedTokenFiles& files);
+  std::vector<const AddedToken*> tokens_in_text(const EncodeOptions& options) const;
   bool is_barred(TokenId id, std::span<const TokenId> excluded) const;
   void encode_segment(std::string_view text, bool after_added_token, std::span<const TokenId> excluded,
                       std::vector<TokenId>* ids) const;
@@ -85,7 +93,10 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::load_model(std::string
   for (int id = 0; id < processor.GetPieceSize(); ++id) {
     const std::string& piece = processor.IdToPiece(id);
     const TokenKind kind = kind_of(processor, id);
-    if (kind == TokenKind::kControl) impl->controls.emplace(piece, id);
+    if (kind == TokenKind::kControl) {
+      impl->controls.emplace(piece, id);
+      if (!piece.empty()) impl->control_pieces.push_back({.id = id, .content = piece, .special = true});
+    }
     if (kind == TokenKind::kByte) impl->byte_ids.at(byte_of_piece(piece)) = id;
     if (kind == TokenKind::kText) impl->cutter.add_piece(surface_of_piece(piece));
     impl->tokens.push_back({piece, kind});
@@ -139,7 +150,22 @@ Status Tokenizer::Impl::add_tokens(AddedTokenFiles files) {
     entry = {token.content, token.special ? TokenKind::kControl : TokenKind::kText};
     controls.insert_or_assign(token.content, token.id);
   }
+  std::erase_if(control_pieces, [this](const AddedToken& piece) {
+    return std::ranges::any_of(added, [&piece](const AddedToken& token) { return token.content == piece.content; });
+  });
   return choose_special(files);
+}
+
+std::vector<const AddedToken*> Tokenizer::Impl::tokens_in_text(const EncodeOptions& options) const {
+  std::vector<const AddedToken*> found;
+  for (const AddedToken& token : added) {
+    const bool is_text = token.special ? !options.parse_special : options.marks_are_text && is_mark(token.content);
+    if (is_text || std::ranges::find(options.excluded, token.id) != options.excluded.end()) continue;
+    found.push_back(&token);
+  }
+  if (!options.parse_special) return found;
+  for (const AddedToken& piece : control_pieces) found.push_back(&piece);
+  return found;
 }
 
 bool Tokenizer::Impl::is_barred(TokenId id, std::span<const TokenId> excluded) const {
@@ -212,15 +238,9 @@ Result<Tokenizer> Tokenizer::open(const std::filesystem::path& path) {
 }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
-  std::vector<const AddedToken*> matched;
-  for (const AddedToken& token : impl_->added) {
-    if (!token.special && std::ranges::find(options.excluded, token.id) == options.excluded.end()) {
-      matched.push_back(&token);
-    }
-  }
   std::vector<TokenId> ids;
   bool after_added_token = options.after_added_token;
-  for (const TextSegment& segment : split_at_added_tokens(text, matched)) {
+  for (const TextSegment& segment : split_at_added_tokens(text, impl_->tokens_in_text(options))) {
     if (segment.token >= 0) {
       ids.push_back(segment.token);
     } else {
@@ -229,6 +249,10 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
     after_added_token = segment.token >= 0;
   }
   return ids;
+}
+
+std::vector<TextSegment> Tokenizer::split_at_tokens(std::string_view text) const {
+  return split_at_added_tokens(text, impl_->tokens_in_text({.parse_special = true}));
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids) const {
@@ -253,7 +277,8 @@ std::string_view Tokenizer::unknown_surface() const { return impl_->unknown_surf
 bool Tokenizer::adds_leading_space() const { return impl_->traits.add_dummy_prefix; }
 
 std::vector<TokenId> Tokenizer::with_special_tokens(std::vector<TokenId> ids) const {
-  if (adds_bos()) ids.insert(ids.begin(), *bos_id());
+  const bool has_bos = !ids.empty() && bos_id() == ids.front();
+  if (adds_bos() && !has_bos) ids.insert(ids.begin(), *bos_id());
   if (adds_eos()) ids.push_back(*eos_id());
   return ids;
 }

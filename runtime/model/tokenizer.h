@@ -12,6 +12,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/base/tensor.h"
+#include "runtime/model/added_tokens.h"
 
 namespace octet {
 
@@ -29,6 +30,11 @@ struct EncodeOptions {
   // The text follows an added token that is not part of it. Most tokenizers encode such text as if it stood alone, with
   // a space in front; those whose configuration says "legacy": false leave the space out.
   bool after_added_token = false;
+  // Control tokens that the text spells are found, too, as added tokens are.
+  bool parse_special = false;
+  // Added tokens that look like a format's marks ("<|im_start|>", "[INST]") are not found, whether or not they are
+  // marked special.
+  bool marks_are_text = false;
 };
 
 // Wraps sentencepiece. Immutable after opening; every call is thread-safe.
@@ -49,6 +55,14 @@ class Tokenizer {
   // NUL is a character like any other. Each byte that is not part of valid UTF-8 counts as U+FFFD. The caller limits
   // the length; time grows as n log n at worst.
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
+  // The same of text that somebody gives as a prompt: the marks of a chat format are all text in it, special or not,
+  // or, with parse_special, all tokens.
+  std::vector<TokenId> encode_prompt(std::string_view text, bool parse_special) const {
+    return encode(text, {.parse_special = parse_special, .marks_are_text = !parse_special});
+  }
+
+  // The added tokens and control tokens that `text` spells, and the stretches between them.
+  std::vector<TextSegment> split_at_tokens(std::string_view text) const;
 
   // The text of the ids: control tokens vanish, bytes that never form UTF-8 become U+FFFD, and the space that encoding
   // put in front is taken away. Ids that no token has give no text. See StreamingDetokenizer, which this runs.
@@ -64,8 +78,8 @@ class Tokenizer {
   // Whether encoding puts a space in front of a text.
   bool adds_leading_space() const;
 
-  // `ids` of a text with what the checkpoint puts around a text: BOS in front unless its configuration says no, EOS
-  // behind where it says so.
+  // `ids` of a text with what the checkpoint puts around a text: BOS in front unless its configuration says no or
+  // the text spells it there, EOS behind where it says so.
   std::vector<TokenId> with_special_tokens(std::vector<TokenId> ids) const;
 
   // The special tokens: as the checkpoint's configuration names them, else as tokenizer.model does.

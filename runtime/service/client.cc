@@ -4,6 +4,7 @@
 
 #include <array>
 #include <map>
+#include <optional>
 
 #include "runtime/base/address.h"
 #include "runtime/base/check.h"
@@ -13,6 +14,7 @@
 #include "runtime/service/grpc_address.h"
 #include "runtime/service/grpc_log.h"
 #include "runtime/service/octet.grpc.pb.h"
+#include "runtime/service/proxy.h"
 #include "runtime/service/secret_file.h"
 
 namespace octet {
@@ -43,8 +45,10 @@ Result<std::shared_ptr<grpc::ChannelCredentials>> make_credentials(const ClientO
 
 // Every client has a connection of its own, which comes back soon after the server does. A server that vanished without
 // a word is noticed within half a minute.
-grpc::ChannelArguments channel_arguments() {
+// What never leaves this machine asks no proxy, whatever the environment says.
+grpc::ChannelArguments channel_arguments(const Address& address) {
   grpc::ChannelArguments arguments;
+  if (address.is_local()) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
@@ -59,8 +63,9 @@ grpc::ChannelArguments channel_arguments() {
 
 class ServiceClient::Impl {
  public:
-  Impl(std::string server_address, const std::shared_ptr<grpc::Channel>& channel, std::string api_key)
-      : server(std::move(server_address)),
+  Impl(const Address& address, const std::shared_ptr<grpc::Channel>& channel, const std::string& api_key)
+      : server(address.text()),
+        proxy_(proxy_to(address)),
         stub_(v1::Generation::NewStub(channel)),
         authorization_(api_key.empty() ? "" : "Bearer " + api_key) {}
 
@@ -77,7 +82,7 @@ class ServiceClient::Impl {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kUnaryDeadline);
     authorize(context);
-    return from_grpc((*stub_.*method)(&context, request, &response), server);
+    return told((*stub_.*method)(&context, request, &response));
   }
 
   Result<StreamId> generate(const GenerateCall& call, StreamCallbacks callbacks) {
@@ -122,6 +127,17 @@ class ServiceClient::Impl {
     enum class State { kStarting, kReading, kFinishing } state = State::kStarting;
   };
 
+  // A service that cannot be reached may be the proxy's fault.
+  RpcStatus told(const grpc::Status& status) const {
+    RpcStatus told = from_grpc(status, server);
+    if (proxy_ && told.code == RpcCode::kUnavailable) {
+      told.status = {told.status.code(),
+                     fmt::format("{} (asked through the proxy {} of {}; a host that no_proxy lists is asked directly)",
+                                 told.status.message(), proxy_->url, proxy_->variable)};
+    }
+    return told;
+  }
+
   void authorize(grpc::ClientContext& context) const {
     if (!authorization_.empty()) context.AddMetadata("authorization", authorization_);
   }
@@ -130,7 +146,7 @@ class ServiceClient::Impl {
   void advance(Stream& stream, bool ok) {
     if (stream.state == Stream::State::kFinishing) {
       const auto ended = streams_.extract(stream.id);
-      stream.callbacks.on_end(from_grpc(stream.status, server));
+      stream.callbacks.on_end(told(stream.status));
       return;
     }
     if (!ok) {
@@ -145,6 +161,7 @@ class ServiceClient::Impl {
     if (has_chunk) stream.callbacks.on_chunk(chunk);
   }
 
+  const std::optional<Proxy> proxy_;
   const std::unique_ptr<v1::Generation::Stub> stub_;
   const std::string authorization_;
   grpc::CompletionQueue queue_;
@@ -161,16 +178,14 @@ Result<std::unique_ptr<ServiceClient>> ServiceClient::create(const ClientOptions
     if (options.tls_ca_file.empty() && !options.insecure_key && !address->is_local()) {
       return invalid_input(
           "{}: the key would go there in clear, for everyone on the way to read: --tls-ca encrypts, --insecure-key "
-          "sends "
-          "it all the same",
+          "sends it all the same",
           address->text());
     }
     OCTET_ASSIGN_OR_RETURN(api_key, read_api_key(options.api_key_file));
   }
   OCTET_ASSIGN_OR_RETURN(const auto credentials, make_credentials(options));
-  const auto channel = grpc::CreateCustomChannel(grpc_target(*address), credentials, channel_arguments());
-  return std::unique_ptr<ServiceClient>(
-      new ServiceClient(std::make_unique<Impl>(address->text(), channel, std::move(api_key))));
+  const auto channel = grpc::CreateCustomChannel(grpc_target(*address), credentials, channel_arguments(*address));
+  return std::unique_ptr<ServiceClient>(new ServiceClient(std::make_unique<Impl>(*address, channel, api_key)));
 }
 
 ServiceClient::ServiceClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

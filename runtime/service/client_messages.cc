@@ -44,8 +44,9 @@ void fill_stopping(const GenerationParams& params, v1::Stopping& message) {
   message.set_ignore_eos(params.ignore_eos);
 }
 
-void fill_chat(const std::vector<ChatMessage>& messages, v1::Chat& chat) {
-  for (const ChatMessage& message : messages) {
+void fill_chat(const Conversation& conversation, v1::Chat& chat) {
+  chat.set_continue_last(conversation.continue_last);
+  for (const ChatMessage& message : conversation.messages) {
     v1::ChatMessage& added = *chat.add_messages();
     added.set_role(message.role);
     added.set_content(message.content);
@@ -112,12 +113,13 @@ Result<v1::GenerateRequest> to_message(const GenerateCall& call) {
   v1::GenerateRequest message;
   message.set_request_id(call.request_id);
   message.set_model(call.model);
-  if (const auto* text = std::get_if<std::string>(&call.input)) {
-    message.set_text(*text);
+  if (const auto* prompt = std::get_if<TextPrompt>(&call.input)) {
+    message.set_text(prompt->text);
+    message.set_parse_special(prompt->parse_special);
   } else if (const auto* ids = std::get_if<std::vector<TokenId>>(&call.input)) {
     message.mutable_tokens()->mutable_ids()->Assign(ids->begin(), ids->end());
   } else {
-    fill_chat(std::get<std::vector<ChatMessage>>(call.input), *message.mutable_chat());
+    fill_chat(std::get<Conversation>(call.input), *message.mutable_chat());
   }
   fill_sampling(call.params, *message.mutable_sampling());
   fill_stopping(call.params, *message.mutable_stop());
@@ -134,10 +136,11 @@ Result<v1::GenerateRequest> to_message(const GenerateCall& call) {
 
 v1::TokenizeRequest to_tokenize_message(const PromptSource& source) {
   v1::TokenizeRequest message;
-  if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&source)) {
-    fill_chat(*messages, *message.mutable_chat());
-  } else if (const auto* text = std::get_if<std::string>(&source)) {
-    message.set_text(*text);
+  if (const auto* conversation = std::get_if<Conversation>(&source)) {
+    fill_chat(*conversation, *message.mutable_chat());
+  } else if (const auto* prompt = std::get_if<TextPrompt>(&source)) {
+    message.set_text(prompt->text);
+    message.set_parse_special(prompt->parse_special);
   }
   return message;
 }

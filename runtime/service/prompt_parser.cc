@@ -15,16 +15,19 @@ Status check_bytes(const char* field, int64_t num_bytes, const ServiceLimits& li
   return invalid_input("{}: {} bytes are more than {}", field, num_bytes, limits.max_prompt_bytes);
 }
 
-// `add_bos`: unset, where the checkpoint's own configuration decides.
-Result<ParsedPrompt> parse_text(const std::string& text, std::optional<bool> add_bos, const ServedModel& model,
-                                const ServiceLimits& limits) {
+// Request: of either kind, with text.
+template <typename Request>
+Result<ParsedPrompt> parse_text(const Request& request, const ServedModel& model, const ServiceLimits& limits) {
+  const std::string& text = request.text();
   OCTET_RETURN_IF_ERROR(check_tokenizer("text", model));
   if (text.empty()) return invalid_input("text: is empty");
   OCTET_RETURN_IF_ERROR(check_bytes("text", std::ssize(text), limits));
   if (!is_valid_utf8(text)) return invalid_input("text: is not UTF-8");
   const SpecialTokens special = model.special_tokens();
-  ParsedPrompt prompt{.ids = model.tokenizer->encode(text)};
-  if (add_bos.value_or(special.add_bos)) prompt.ids.insert(prompt.ids.begin(), special.begin);
+  ParsedPrompt prompt{.ids = model.tokenizer->encode_prompt(text, request.parse_special())};
+  const bool has_bos = !prompt.ids.empty() && prompt.ids.front() == special.begin;  // spelt by the client
+  const bool add_bos = request.has_add_bos() ? request.add_bos() : special.add_bos;
+  if (add_bos && !has_bos) prompt.ids.insert(prompt.ids.begin(), special.begin);
   if (special.add_eos) prompt.ids.push_back(*special.eos);
   return prompt;
 }
@@ -35,16 +38,16 @@ Result<ParsedPrompt> parse_chat(const v1::Chat& chat, const ServedModel& model, 
   std::vector<ChatMessage> messages;
   int64_t num_bytes = 0;
   for (const v1::ChatMessage& message : chat.messages()) {
-    num_bytes += std::ssize(message.content()) + std::ssize(message.role());
+    num_bytes += std::ssize(message.content()) + std::ssize(message.role()) + std::ssize(message.name());
     messages.push_back({message.role(), message.content()});
     if (!is_valid_utf8(message.content())) return invalid_input("chat: message {}: is not UTF-8", messages.size());
   }
   OCTET_RETURN_IF_ERROR(check_bytes("chat", num_bytes, limits));
-  if (const Status status = check_conversation(messages); !status.ok()) {
+  if (const Status status = check_conversation(messages, chat.continue_last()); !status.ok()) {
     return invalid_input("chat: {}", status.message());
   }
   if (model.safe_prompt) messages = with_safe_prompt(std::move(messages));
-  auto ids = model.chat_template->encode(messages, *model.tokenizer);
+  auto ids = model.chat_template->encode(messages, *model.tokenizer, chat.continue_last());
   if (!ids.ok()) return invalid_input("chat: {}", ids.status().message());
   return ParsedPrompt{.ids = *std::move(ids), .answer_end = model.chat_template->answer_end_id(*model.tokenizer)};
 }
@@ -53,10 +56,8 @@ Result<ParsedPrompt> parse_chat(const v1::Chat& chat, const ServedModel& model, 
 template <typename TextOrChat>
 Result<ParsedPrompt> parse_text_or_chat(const TextOrChat& request, const ServedModel& model,
                                         const ServiceLimits& limits) {
-  if (request.has_text()) {
-    return parse_text(request.text(), request.has_add_bos() ? std::optional<bool>(request.add_bos()) : std::nullopt,
-                      model, limits);
-  }
+  if (request.has_text()) return parse_text(request, model, limits);
+  if (request.parse_special()) return invalid_input("parse_special: is set, and there is no text");
   if (!request.has_chat()) return invalid_input("text: no input is set");
   if (request.has_add_bos()) return invalid_input("add_bos: is set, and the chat format decides");
   return parse_chat(request.chat(), model, limits);

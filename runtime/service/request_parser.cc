@@ -174,7 +174,7 @@ Result<GenerationJob> parse_generate(const v1::GenerateRequest& from, const Serv
   OCTET_ASSIGN_OR_RETURN(ParsedPrompt prompt, parse_prompt(from, model, limits));
   request.prompt = std::move(prompt.ids);
   if (prompt.answer_end) request.eos_ids.push_back(*prompt.answer_end);
-  job.is_chat = from.has_chat();
+  job.is_chat = from.has_chat() && !from.chat().continue_last();
   job.include_stop = from.stop().include_stop();
   if (from.stop().time_limit_ms() > 0) job.time_limit = std::chrono::milliseconds(from.stop().time_limit_ms());
   if (!request.params.sampling.seed) request.params.sampling.seed = draw_seed();

@@ -75,6 +75,7 @@ TEST(Address, WhatIsNoneIsRefusedWithWhatToWrite) {
            {"host/path:1", "no name of a host"},
            {long_name.c_str(), "no name of a host"},
            {"unix:", "no socket file"},
+           {"unix", "no socket file"},
            {"unix:a\nb", "no socket file"},
            {long_path.c_str(), "at most 107 bytes"},
        }) {
@@ -88,6 +89,11 @@ TEST(Address, WhatIsNoneIsRefusedWithWhatToWrite) {
   }
   EXPECT_THAT(parse_listen_address("localhost").status().message(), StartsWith("localhost: the port is missing"));
   EXPECT_THAT(parse_server_address("localhost:0").status().message(), HasSubstr("port 0"));
+  const std::string zero("[::1\0x]:1", 9), many(":::\0\n:1", 7);
+  for (const std::string& text : {zero, many}) {
+    EXPECT_FALSE(parse_server_address(text).ok());
+    EXPECT_EQ(parse_server_address(text).status().message().find('\n'), std::string::npos);
+  }
   EXPECT_THAT(parse_server_address("a\nb:1").status().message(), StartsWith(R"('a\x0ab:1')"));
 }
 

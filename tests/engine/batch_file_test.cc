@@ -16,11 +16,23 @@ using ::testing::HasSubstr;
 BatchLine parse(std::string_view line) { return parse_batch_line(line, 7, {}); }
 
 TEST(BatchLine, TakesThreeKindsOfInput) {
-  EXPECT_EQ(std::get<std::string>(parse(R"({"prompt": "Hello"})").request->input), "Hello");
+  EXPECT_EQ(std::get<TextPrompt>(parse(R"({"prompt": "Hello"})").request->input).text, "Hello");
   EXPECT_THAT(std::get<std::vector<TokenId>>(parse(R"({"ids": [1, 22, 333]})").request->input),
               ElementsAre(1, 22, 333));
   const auto chat = parse(R"({"messages": [{"role": "user", "content": "Hi"}]})");
-  EXPECT_THAT(std::get<std::vector<ChatMessage>>(chat.request->input), ElementsAre(ChatMessage{"user", "Hi"}));
+  EXPECT_THAT(std::get<Conversation>(chat.request->input).messages, ElementsAre(ChatMessage{"user", "Hi"}));
+}
+
+TEST(BatchLine, SaysHowItsInputIsMeant) {
+  const auto text = parse(R"({"prompt": "<s>", "parse_special": true})");
+  EXPECT_TRUE(std::get<TextPrompt>(text.request->input).parse_special);
+  EXPECT_FALSE(std::get<TextPrompt>(parse(R"({"prompt": "<s>"})").request->input).parse_special);
+  const auto chat = parse(R"({"continue_last": true, "messages": [{"role": "assistant", "content": "Hi"}]})");
+  EXPECT_TRUE(std::get<Conversation>(chat.request->input).continue_last);
+  for (const char* wrong : {R"({"prompt": "x", "parse_special": 1})", R"({"prompt": "x", "continue_last": true})",
+                            R"({"ids": [1], "parse_special": false})", R"({"messages": [], "continue_last": "yes"})"}) {
+    EXPECT_FALSE(parse(wrong).request.ok()) << wrong;
+  }
 }
 
 TEST(BatchLine, TheIdIsGivenOrTheLinesNumber) {

@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     OCTET_CHECK(nlohmann::json::accept(line.id));
     if (line.request.ok()) continue;
     OCTET_CHECK(line.request.status().message().find('\n') == std::string::npos);
-    (void)octet::batch_error_line(line.id, line.request.status());
+    (void)octet::batch_error_line(line, line.request.status(), line.openai_error);
   }
   // What is kept of an output is an output of which everything is kept.
   const auto progress = octet::scan_batch_output(text);

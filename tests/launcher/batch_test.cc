@@ -32,6 +32,9 @@ class Batch : public ::testing::Test {
     }
     return answers;
   }
+  static json openai_line(const std::string& id, const std::string& url, const json& body) {
+    return {{"custom_id", id}, {"method", "POST"}, {"url", url}, {"body", body}};
+  }
   void write_lines(const std::vector<json>& lines) const {
     std::string text;
     for (const json& line : lines) text += line.dump() + "\n";
@@ -179,6 +182,49 @@ TEST_F(Batch, FilesThatAreNoBatchAreRefusedAndLeftAlone) {
   expect_refused({"generate", "x", "--output", output_}, {"--input"});
   expect_refused({"generate", "--input", folder_ / "none", "--output", output_}, {"none"});
   expect_refused({"generate", "--input", input_, "--output", "/nowhere/out"}, {"/nowhere/out"});
+}
+
+TEST_F(Batch, LinesOfOpenAiAreAnsweredInTheirOwnForm) {
+  const json messages = {{{"role", "user"}, {"content", "Hello"}}};
+  write_lines({openai_line("chat", "/v1/chat/completions",
+                           {{"model", "octet-demo"}, {"messages", messages}, {"max_tokens", 6}, {"n", 2}}),
+               openai_line("text", "/v1/completions", {{"prompt", "In the beginning"}, {"max_tokens", 6}}),
+               openai_line("model", "/v1/completions", {{"model", "gpt-4"}, {"prompt", "x"}}),
+               openai_line("long", "/v1/completions", {{"prompt", "x"}, {"max_tokens", 100000}}),
+               openai_line("bound", "/v1/completions", {{"prompt", "x"}, {"temperature", 9}}),
+               {{"id", "plain"}, {"prompt", "In the beginning"}, {"max_tokens", 6}}});
+  EXPECT_EQ(run().exit_code, 1);
+  std::map<std::string, json> responses;
+  std::string plain;
+  for (const std::string& line : lines_of(read_file(output_))) {
+    const json object = json::parse(line);
+    if (object.contains("custom_id")) {
+      EXPECT_EQ(object["error"], nullptr);
+      responses[object["custom_id"]] = object["response"];
+    } else {
+      plain = object["text"];
+    }
+  }
+  ASSERT_EQ(responses.size(), 5U);
+  const json chat = responses["chat"]["body"];
+  EXPECT_EQ(responses["chat"]["status_code"], 200);
+  EXPECT_EQ(chat["object"], "chat.completion");
+  EXPECT_EQ(chat["choices"].size(), 2U);
+  EXPECT_EQ(chat["choices"][1]["message"]["role"], "assistant");
+  EXPECT_EQ(chat["usage"]["completion_tokens"], 12);
+  const json text = responses["text"]["body"];
+  EXPECT_EQ(text["object"], "text_completion");
+  EXPECT_EQ(text["model"], "octet-demo");
+  EXPECT_EQ(text["choices"][0]["text"], plain);
+  EXPECT_EQ(text["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(responses["model"]["status_code"], 404);
+  EXPECT_EQ(responses["model"]["body"]["error"]["code"], "model_not_found");
+  EXPECT_EQ(responses["long"]["body"]["error"]["code"], "context_length_exceeded");
+  EXPECT_EQ(responses["bound"]["status_code"], 400);
+  EXPECT_EQ(responses["bound"]["body"]["error"]["type"], "invalid_request_error");
+  const std::string before = read_file(output_);
+  EXPECT_EQ(run().exit_code, 1);  // the bad lines are tried again, the others are not
+  EXPECT_EQ(lines_of(read_file(output_)).size(), lines_of(before).size());
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Conversations: octet chat, generate --chat, tokenize --chat.
-#include "tests/launcher/run_octet.h"
+#include "tests/launcher/run_job.h"
 
 namespace octet::testing {
 namespace {
@@ -50,6 +50,30 @@ TEST(TokenizeChat, SafePromptIsASystemText) {
                                  message("user", "Hello")});
   EXPECT_EQ(output_of({"tokenize", "--chat", "-", "--safe-prompt"}, {.input = messages.dump()}),
             output_of({"tokenize", "--chat", "-"}, {.input = safe.dump()}));
+}
+
+TEST(GenerateChat, ALastMessageOfTheAssistantIsContinued) {
+  const json begun = json::array({message("user", "Hello"), message("assistant", "In the")});
+  const std::vector<std::string> flags = {"--temperature", "0", "--max-tokens", "6"};
+  const Launch launch{.input = begun.dump()};
+  const std::string ids = output_of({"tokenize", "--chat", "-", "--continue-last"}, launch);
+  EXPECT_THAT(
+      ids, StartsWith(lines_of(output_of({"tokenize", "--chat", "-"}, {.input = json::array({begun[0]}).dump()}))[0]));
+  const TempFolder folder;
+  write_file(folder / "ids", ids);
+  // The same tokens as a prompt go on with the same text, and its leading space stays.
+  const std::string text = answer_to(begun, flags + std::vector<std::string>{"--continue-last"});
+  EXPECT_EQ(text, json_of(std::vector<std::string>{"generate", "--ids", folder / "ids", "--json"} + flags)["text"]);
+  EXPECT_THAT(text, StartsWith(" "));
+  expect_refused({"generate", "--chat", "-"}, {"the last message must be the user's", "--continue-last"}, launch);
+  expect_refused({"generate", "x", "--continue-last"}, {"--continue-last"});
+  expect_refused({"generate", "--chat", "-", "--continue-last"}, {"must be the assistant's"},
+                 {.input = json::array({message("user", "a")}).dump()});
+}
+
+TEST(Chat, LineEndsOfOtherSystemsAreNoText) {
+  EXPECT_EQ(output_of(chat(), {.input = "In the beginning\r\nAnd it came to pass\r\n"}),
+            output_of(chat(), {.input = "In the beginning\nAnd it came to pass\n"}));
 }
 
 TEST(TokenizeChat, WithoutBos) {

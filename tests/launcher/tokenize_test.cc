@@ -1,5 +1,7 @@
 // octet tokenize and octet detokenize.
-#include "tests/launcher/run_octet.h"
+#include <algorithm>
+
+#include "tests/launcher/run_job.h"
 
 namespace octet::testing {
 namespace {
@@ -36,6 +38,40 @@ TEST(Tokenize, RoundTripOfAFile) {
   write_file(folder / "text", text);
   write_file(folder / "ids", output_of({"tokenize", "--file", folder / "text"}));
   EXPECT_EQ(output_of({"detokenize", "--file", folder / "ids"}), text + "\n");
+}
+
+// A fine-tune's folder, of whose two marks one is not marked special.
+void make_chatml(const TempFolder& folder) {
+  std::filesystem::copy_file(kMixtralTokenizer, folder / "tokenizer.model");
+  write_file(folder / "tokenizer_config.json", R"({"added_tokens_decoder": {
+      "32000": {"content": "<|im_end|>", "special": true}, "32001": {"content": "<|im_start|>", "special": false},
+      "32002": {"content": "wordlike", "special": false}}})");
+}
+
+TEST(Tokenize, MarksOfAFormatAreAllTextOrAllTokens) {
+  const TempFolder folder;
+  make_chatml(folder);
+  const auto ids = [&](const std::string& text, const std::vector<std::string>& flags) {
+    const json object = json_of(std::vector<std::string>{"tokenize", "--model", folder.path(), "--json", text} + flags);
+    return object["ids"].get<std::vector<int>>();
+  };
+  const std::vector<int> text = ids("<|im_start|>user<|im_end|></s> wordlike", {});
+  for (const int mark : {32000, 32001, 2}) EXPECT_EQ(std::ranges::count(text, mark), 0) << mark;
+  EXPECT_EQ(std::ranges::count(text, 32002), 1);  // a word of the vocabulary is found in every text
+  EXPECT_EQ(ids("<|im_start|>user<|im_end|></s>", {"--parse-special", "off"}),
+            ids("<|im_start|>user<|im_end|></s>", {}));
+  EXPECT_EQ(ids("<|im_start|>user<|im_end|></s>", {"--parse-special", "on"}),
+            (std::vector<int>{1, 32001, 2188, 32000, 2}));
+  EXPECT_EQ(ids("<s><|im_end|>", {"--parse-special", "on"}), (std::vector<int>{1, 32000}));  // no second BOS
+  expect_refused({"tokenize", "x", "--parse-special", "yes"}, {"--parse-special"});
+}
+
+TEST(Tokenize, AByteOrderMarkIsNoText) {
+  const TempFolder folder;
+  write_file(folder / "text", "\xEF\xBB\xBFIn the beginning");
+  const std::string ids = output_of({"tokenize", "In the beginning"});
+  EXPECT_EQ(output_of({"tokenize", "--file", folder / "text"}), ids);
+  EXPECT_EQ(output_of({"tokenize", "-"}, {.input = "\xEF\xBB\xBFIn the beginning"}), ids);
 }
 
 TEST(Detokenize, ReadsNumbersAndJson) {

@@ -25,9 +25,11 @@ constexpr TokenId kImEnd = 32000;
 constexpr TokenId kImStart = 32001;
 
 constexpr const char* kV1Jinja =
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + "
-    "' "
-    "[/INST]' }}{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}{% endif %}{% endfor %}";
+    "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ "
+    "raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if "
+    "message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == "
+    "'assistant' %}{{ message['content'] + eos_token}}{% else %}{{ raise_exception('Only user and assistant roles are "
+    "supported!') }}{% endif %}{% endfor %}";
 constexpr const char* kChatmlJinja =
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
     "'\\n'}}"
@@ -190,6 +192,9 @@ TEST(ChatJson, ReadsMessagesAndRefusesTheRest) {
   EXPECT_THAT(parse(R"([{"role": "user", "content": "é\n\u0000"}, {"content": "b", "role": "assistant"}])"),
               ElementsAre(ChatMessage{"user", std::string("é\n\0", 4)}, ChatMessage{"assistant", "b"}));
   EXPECT_TRUE(parse("[]").empty());
+  EXPECT_THAT(parse(R"([{"role": "user", "name": "Ann", "content": [{"type": "text", "text": "a"},
+                        {"type": "text", "text": "b"}]}, {"role": "user", "content": []}])"),
+              ElementsAre(ChatMessage{"user", "a\nb"}, ChatMessage{"user", ""}));
   const std::vector<std::pair<const char*, const char*>> cases = {
       {"", "not valid JSON"},
       {"[{]", "not valid JSON"},
@@ -198,10 +203,21 @@ TEST(ChatJson, ReadsMessagesAndRefusesTheRest) {
       {R"([3])", "message 1 is not an object"},
       {R"([{"role": "user", "content": "a"}, {"role": "user"}])", "message 2 has no 'content'"},
       {R"([{"content": "a"}])", "message 1 has no 'role'"},
-      {R"([{"role": "user", "content": ["a"]}])", "'content' is not a string"},
-      {R"([{"role": "user", "content": "a", "name": "b"}])", "unknown key \"name\""},
+      {R"([{"role": "user", "content": ["a"]}])", "message 1: 'content': part 1 is not"},
+      {R"([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}])", "part 1 is not"},
+      {R"([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text"}]}])", "part 2 is not"},
+      {R"([{"role": "user", "content": 3}])", "'content' is not a string or a list"},
+      {R"([{"role": "user", "content": "a", "name": 3}])", "'name' is not a string"},
+      {R"([{"role": "user", "content": "a", "names": "b"}])", "unknown key \"names\""},
   };
   for (const auto& [text, reason] : cases) expect_invalid(parse_chat_json(text).status(), reason);
+}
+
+// `text` with the one `part` replaced.
+std::string with(std::string text, const std::string& part, const std::string& replacement) {
+  const size_t at = text.find(part);
+  EXPECT_NE(at, std::string::npos) << part;
+  return text.replace(at, part.size(), replacement);
 }
 
 class RecogniseTest : public ::testing::Test {
@@ -227,6 +243,8 @@ TEST_F(RecogniseTest, ByTheCheckpointsOwnTemplate) {
   expect_name("mixtral-instruct-v1");
   write_config(kChatmlJinja);
   expect_name("chatml");
+  write_config(with(with(kChatmlJinja, "{% if add", "{%  if add"), "'\\n'}}", "\"\n\"\n}}"));
+  expect_name("chatml");
   write_config(std::string("{{ bos_token }}") + kChatmlJinja);
   expect_name("chatml-bos");
   write_config({{{"name", "tool_use"}, {"template", "…"}}, {{"name", "default"}, {"template", kV1Jinja}}});
@@ -246,6 +264,11 @@ TEST_F(RecogniseTest, AnotherTemplateIsAnErrorThatListsTheKnownOnes) {
       "<|user|>\n{{ message.content }}",
       std::string(kV1Jinja) + "[AVAILABLE_TOOLS]",
       std::string(kV1Jinja) + "<<SYS>>",
+      with(kV1Jinja, "'[INST] '", "' [INST] '"),
+      with(kV1Jinja, "message['content'] + ' ", "message['content'] | trim + ' "),
+      with(kV1Jinja, "{{ bos_token }}", "{{ bos_token }} "),
+      with(kChatmlJinja, "message['content'] +", "message['content'] | trim +"),
+      with(kChatmlJinja, "'\\n'}}", "'\\n\\n'}}"),
       std::string("<|im_start|>system\nYou are a helpful assistant<|im_end|>") + kChatmlJinja,
       "",
       nlohmann::json::array(),
@@ -256,12 +279,14 @@ TEST_F(RecogniseTest, AnotherTemplateIsAnErrorThatListsTheKnownOnes) {
     const auto chat = recognise();
     ASSERT_FALSE(chat.ok()) << value;
     expect_invalid(chat.status(), "tokenizer_config.json");
-    expect_invalid(chat.status(), "chatml-bos, chatml, mixtral-instruct-v1");
+    expect_invalid(chat.status(), "chatml, ");
+    expect_invalid(chat.status(), "mixtral-instruct-v1");
+    expect_invalid(chat.status(), "--chat-template FILE");
   }
 }
 
 TEST(ChatTemplate, LoadsByNameOrFile) {
-  expect_invalid(ChatTemplate::load(kTemplateDir, "alpaca").status(), "known: chatml-bos, chatml, mixtral-instruct-v1");
+  expect_invalid(ChatTemplate::load(kTemplateDir, "alpaca").status(), "known: chatml-bos");
   const auto chat = ChatTemplate::load("/nowhere", (kTemplateDir / "chatml.toml").string());
   ASSERT_TRUE(chat.ok());
   EXPECT_EQ(chat->name(), "chatml");

@@ -94,6 +94,36 @@ TEST_F(ClientTest, AConversationIsThatOfALocalModel) {
   EXPECT_EQ(output_of(remote(chat), launch), output_of(chat, launch));
 }
 
+TEST_F(ClientTest, APromptMeansTheSameAsToALocalModel) {
+  const std::vector<std::vector<std::string>> prompts = {{"generate", "</s>In the beginning"},
+                                                         {"generate", "</s>In the beginning", "--parse-special", "on"}};
+  for (const auto& prompt : prompts) {
+    const auto command = prompt + std::vector<std::string>{"--temperature", "0", "--max-tokens", "8"};
+    EXPECT_EQ(output_of(remote(command)), output_of(command));
+  }
+  const Launch chat{.input = R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": "In the"}])"};
+  const std::vector<std::string> continued = {"generate", "--chat",       "-", "--continue-last", "--temperature",
+                                              "0",        "--max-tokens", "8"};
+  EXPECT_EQ(output_of(remote(continued), chat), output_of(continued, chat));
+  const std::vector<std::string> broken = {"generate", "-"};
+  expect_refused(remote(broken), {"UTF-8"}, {.input = "a\xFF"});
+  expect_refused(broken, {"UTF-8"}, {.input = "a\xFF"});
+}
+
+TEST_F(ClientTest, ProxiesAreForOtherMachines) {
+  const std::string nobody = "http://127.0.0.1:" + std::to_string(free_port());
+  const std::vector<std::string> command = {"generate", "In the beginning", "--temperature", "0", "--max-tokens", "4"};
+  EXPECT_EQ(output_of(remote(command), {.environment = {{"http_proxy", nobody}, {"https_proxy", nobody}}}),
+            output_of(command));
+  const std::vector<std::string> elsewhere = command + std::vector<std::string>{"--server", "octet.invalid:50051"};
+  const Outcome outcome = run_octet(elsewhere, {.environment = {{"http_proxy", nobody}}});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("the proxy " + nobody + " of http_proxy"));
+  const Outcome direct = run_octet(elsewhere, {.environment = {{"http_proxy", nobody}, {"no_proxy", "a.b, .invalid"}}});
+  EXPECT_EQ(direct.exit_code, 1);
+  EXPECT_THAT(direct.err, ::testing::Not(HasSubstr("proxy")));
+}
+
 TEST_F(ClientTest, WhatTheServiceRefusesIsBadInput) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"--temperature", "3"}, "temperature"},
