@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <string_view>
 
 #include "runtime/base/hash.h"
 
@@ -22,10 +23,28 @@ uint64_t hash_safetensors(const fs::path& path, uint64_t before) {
   return hash_text(fmt::format("{} {} ", path.filename().string(), file_size), hash_text(header, before));
 }
 
-uint64_t hash_configuration(const ModelFlags& f) {
-  return hash_text(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", f.device, f.isa, f.weights, f.kv_dtype,
-                               f.kv_cache, f.prefill_chunk, f.max_batch, f.max_context, f.tp, f.dp, f.ep, f.etp,
-                               f.exchange, f.exchange_dtype, f.check_weights));
+// Configuration, tokenizers and templates, whichever of them is read.
+bool describes_model(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.ends_with(".json") || name.ends_with(".jinja") || name.find(".model") != std::string::npos;
+}
+
+// Flags that ranks may have each for itself.
+constexpr std::string_view kOfEachRank[] = {"--threads"};
+
+// All others, as the command has them; of a file that one names, what stands in it.
+Status add_flags(const ModelFlags& flags, std::vector<NamedHash>& hashes) {
+  for (const auto& [name, value] : flags.values()) {
+    if (std::ranges::find(kOfEachRank, name) != std::end(kOfEachRank)) continue;
+    std::error_code ignored;
+    if (fs::is_regular_file(value, ignored)) {
+      OCTET_ASSIGN_OR_RETURN(const uint64_t content, hash_file(value));
+      hashes.push_back({fmt::format("the file of {}", name), content});
+    } else {
+      hashes.push_back({fmt::format("flags ({})", name), hash_text(value)});
+    }
+  }
+  return ok_status();
 }
 
 }  // namespace
@@ -34,19 +53,14 @@ Result<std::vector<NamedHash>> fingerprint(const ModelFlags& flags, const fs::pa
   std::vector<NamedHash> hashes;
   OCTET_ASSIGN_OR_RETURN(const uint64_t binary, hash_file("/proc/self/exe"));
   hashes.push_back({"the octet binary", binary});
-  hashes.push_back({"flags", hash_configuration(flags)});
-  if (flags.placement != "linear" && flags.placement != "round-robin") {
-    OCTET_ASSIGN_OR_RETURN(const uint64_t placement, hash_file(flags.placement));
-    hashes.push_back({"the placement file", placement});
-  }
-  for (const char* name : {"config.json", "params.json", "generation_config.json", "tokenizer.model"}) {
-    if (!fs::exists(model / name)) continue;
-    OCTET_ASSIGN_OR_RETURN(const uint64_t hash, hash_file((model / name).string()));
-    hashes.push_back({name, hash});
-  }
+  OCTET_RETURN_IF_ERROR(add_flags(flags, hashes));
   std::vector<fs::path> weights;
   for (const auto& entry : fs::directory_iterator(model)) {
-    if (entry.path().extension() == ".safetensors") weights.push_back(entry.path());
+    const fs::path& path = entry.path();
+    if (path.extension() == ".safetensors") weights.push_back(path);
+    if (!describes_model(path)) continue;
+    OCTET_ASSIGN_OR_RETURN(const uint64_t hash, hash_file(path.string()));
+    hashes.push_back({path.filename().string(), hash});
   }
   std::sort(weights.begin(), weights.end());
   uint64_t hash = kHashStart;
