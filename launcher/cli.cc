@@ -13,6 +13,7 @@
 #include "comm/comm_factory.h"
 #include "launcher/command.h"
 #include "launcher/config_file.h"
+#include "launcher/job_line.h"
 #include "launcher/nearest.h"
 #include "launcher/output.h"
 #include "runtime/base/check.h"
@@ -146,6 +147,7 @@ int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
 int run_cli(int argc, char** argv) {
   prepare_standard_streams();
   OCTET_CHECK(init_log("info", process_label()).ok());
+  JobLine::get().connect();
   CLI::App root{"Octet runs Mixtral-architecture language models (sparse mixture of experts).", "octet"};
   root.set_version_flag("--version", "octet " OCTET_VERSION);
   root.require_subcommand(1);
