@@ -173,7 +173,7 @@ std::optional<JobFailure> Watchdog::take_message(RankLink& from, const Message& 
 
 // Called with mutex_ free, for on_failure may ask for heartbeat_ages.
 void Watchdog::end(const JobFailure& failure, bool print) {
-  if (print) log_error("{}", failure.line);
+  if (print && !(options_.tell && options_.tell(failure))) log_error("{}", failure.line);
   if (options_.on_failure) options_.on_failure(failure);
   if (print || rank_ == 0) tell_everybody(failure);
   abort_collectives(world_);

@@ -27,6 +27,10 @@ struct WatchdogOptions {
   WatchLimits limits;                       // silence: at least two intervals
   std::string address;                      // where rank 0 listens and others reach it (connect_watchdogs); empty: on
                                             // one host its loopback interface, else the first address that answers
+  // Tells who runs the job of a failure that this rank found, or that it has the say of. False: nobody heard it, and
+  // the line goes to stderr instead, as it does without this. Called in the watchdog's thread, and must not wait for
+  // long.
+  std::function<bool(const JobFailure&)> tell;
   // Called once in every rank before it ends, in the watchdog's thread, on rank 0 before the others are told: the place
   // to end what clients wait for, quickly. The failure's line is already on stderr of the rank that found it.
   std::function<void(const JobFailure&)> on_failure;

@@ -6,10 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "runtime/base/check.h"
@@ -32,8 +34,28 @@ struct ChildEnds {
   pid_t parent;
 };
 
+// Pointers to them, with a null behind, as exec takes them.
+std::vector<char*> pointers_to(const std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+std::vector<std::string> environment_with(const std::vector<std::string>& own) {
+  std::vector<std::string> all = own;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view name = std::string_view(*entry).substr(0, std::string_view(*entry).find('=') + 1);
+    if (std::ranges::none_of(own, [&](const std::string& other) { return other.starts_with(name); })) {
+      all.emplace_back(*entry);
+    }
+  }
+  return all;
+}
+
 // The child's way from fork to exec: system calls only. Reports errno where exec fails.
-[[noreturn]] void become(char* const* words, const ChildOptions& options, const ChildEnds& ends) {
+[[noreturn]] void become(char* const* words, char* const* environment, const ChildOptions& options,
+                         const ChildEnds& ends) {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != ends.parent) _exit(127);  // it died before it could be watched
   if (options.own_group) setpgid(0, 0);
@@ -45,7 +67,7 @@ struct ChildEnds {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  execvp(words[0], words);
+  execvpe(words[0], words, environment);
   const int error = errno;
   [[maybe_unused]] const ssize_t ignored = write(ends.failure, &error, sizeof(error));
   _exit(127);
@@ -54,16 +76,15 @@ struct ChildEnds {
 }  // namespace
 
 Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& words, const ChildOptions& options) {
-  std::vector<char*> argv;
-  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
+  const std::vector<std::string> environment = environment_with(options.environment);
+  const std::vector<char*> argv = pointers_to(words), envp = pointers_to(environment);
   Pipe errors = make_pipe(), failure = make_pipe(), output;
   if (options.capture_output) output = make_pipe();
   const ChildEnds ends{errors.write.get(), output.write.get(), failure.write.get(), getpid()};
   ChildProcess child;
   child.pid_ = fork();
   OCTET_CHECK(child.pid_ >= 0, "fork: {}", std::strerror(errno));
-  if (child.pid_ == 0) become(argv.data(), options, ends);
+  if (child.pid_ == 0) become(argv.data(), envp.data(), options, ends);
   child.exited_ = UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, child.pid_, 0)));
   child.errors_ = std::move(errors.read);
   child.output_ = std::move(output.read);

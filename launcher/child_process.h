@@ -12,9 +12,10 @@
 namespace octet {
 
 struct ChildOptions {
-  bool own_group = false;       // a process group of its own: a terminal's Ctrl-C does not reach it
-  bool no_input = false;        // standard input is /dev/null instead of this process's
-  bool capture_output = false;  // standard output comes here instead of going where this process's goes
+  bool own_group = false;                     // a process group of its own: a terminal's Ctrl-C does not reach it
+  bool no_input = false;                      // standard input is /dev/null instead of this process's
+  bool capture_output = false;                // standard output comes here instead of going where this process's goes
+  std::vector<std::string> environment = {};  // "NAME=VALUE", beside this process's or instead of its value
 };
 
 // Standard error always comes here. The program ends by SIGTERM when this process dies before it.

@@ -14,6 +14,7 @@
 #include "comm/comm_factory.h"
 #include "launcher/command.h"
 #include "launcher/config_file.h"
+#include "launcher/job_line.h"
 #include "launcher/nearest.h"
 #include "launcher/output.h"
 #include "runtime/base/check.h"
@@ -162,6 +163,7 @@ int run_cli(int argc, char** argv) {
   common.log.label = process_label();
   OCTET_CHECK(init_log(common.log).ok());
   tell_uncaught_exceptions();
+  JobLine::get().connect();
   CLI::App root{"Octet runs Mixtral-architecture language models (sparse mixture of experts).", "octet"};
   root.set_version_flag("--version", "octet " OCTET_VERSION);
   root.require_subcommand(1);

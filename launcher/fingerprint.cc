@@ -1,6 +1,7 @@
 #include "launcher/fingerprint.h"
 
 #include <cstring>
+#include <string_view>
 
 #include "runtime/base/hash.h"
 #include "runtime/base/mapped_file.h"
@@ -25,10 +26,28 @@ Result<uint64_t> hash_safetensors(const fs::path& path, uint64_t before) {
                    hash_text(text.substr(0, header_size), before));
 }
 
-uint64_t hash_configuration(const ModelFlags& f) {
-  return hash_text(fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", f.device, f.isa, f.weights, f.kv_dtype,
-                               f.kv_cache, f.prefill_chunk, f.max_batch, f.max_context, f.tp, f.dp, f.ep, f.etp,
-                               f.exchange, f.exchange_dtype, f.check_weights));
+// Configuration, tokenizers and templates, whichever of them is read.
+bool describes_model(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.ends_with(".json") || name.ends_with(".jinja") || name.find(".model") != std::string::npos;
+}
+
+// Flags that ranks may have each for itself.
+constexpr std::string_view kOfEachRank[] = {"--threads"};
+
+// All others, as the command has them; of a file that one names, what stands in it.
+Status add_flags(const ModelFlags& flags, std::vector<NamedHash>& hashes) {
+  for (const auto& [name, value] : flags.values()) {
+    if (std::ranges::find(kOfEachRank, name) != std::end(kOfEachRank)) continue;
+    std::error_code ignored;
+    if (fs::is_regular_file(value, ignored)) {
+      OCTET_ASSIGN_OR_RETURN(const uint64_t content, hash_file(value));
+      hashes.push_back({fmt::format("the file of {}", name), content});
+    } else {
+      hashes.push_back({fmt::format("flags ({})", name), hash_text(value)});
+    }
+  }
+  return ok_status();
 }
 
 }  // namespace
@@ -37,19 +56,12 @@ Result<std::vector<NamedHash>> fingerprint(const ModelFlags& flags, const fs::pa
   std::vector<NamedHash> hashes;
   OCTET_ASSIGN_OR_RETURN(const uint64_t binary, hash_file("/proc/self/exe"));
   hashes.push_back({"the octet binary", binary});
-  hashes.push_back({"flags", hash_configuration(flags)});
-  if (flags.placement != "linear" && flags.placement != "round-robin") {
-    OCTET_ASSIGN_OR_RETURN(const uint64_t placement, hash_file(flags.placement));
-    hashes.push_back({"the placement file", placement});
-  }
-  for (const char* name : {"config.json", "params.json", "generation_config.json"}) {
-    if (!file_exists(model / name)) continue;
-    OCTET_ASSIGN_OR_RETURN(const uint64_t hash, hash_file((model / name).string()));
-    hashes.push_back({name, hash});
-  }
-  if (const fs::path tokenizer = find_tokenizer_file(model); !tokenizer.empty()) {
-    OCTET_ASSIGN_OR_RETURN(const uint64_t hash, hash_file(tokenizer.string()));
-    hashes.push_back({tokenizer.filename().string(), hash});
+  OCTET_RETURN_IF_ERROR(add_flags(flags, hashes));
+  OCTET_ASSIGN_OR_RETURN(const std::vector<fs::path> files, files_of_folder(model));
+  for (const fs::path& path : files) {
+    if (!describes_model(path)) continue;
+    OCTET_ASSIGN_OR_RETURN(const uint64_t hash, hash_file(path.string()));
+    hashes.push_back({path.filename().string(), hash});
   }
   OCTET_ASSIGN_OR_RETURN(const std::vector<fs::path> files, files_of_folder(model));
   uint64_t hash = kHashStart;

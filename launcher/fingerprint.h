@@ -9,8 +9,9 @@
 
 namespace octet {
 
-// Hashes of this binary, the effective configuration without paths, and the model's small files: its configuration,
-// tokenizer, safetensors headers and file sizes. kInvalidInput where one cannot be read.
+// Hashes of this binary, of every model flag as the command has it (a file that one names by its content, so that
+// paths may differ), and of the model's small files: its configuration, tokenizer, safetensors headers and file sizes.
+// kInvalidInput where one cannot be read.
 Result<std::vector<NamedHash>> fingerprint(const ModelFlags& flags, const std::filesystem::path& model);
 
 }  // namespace octet

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "launcher/child_process.h"
+#include "launcher/launcher_output.h"
 
 namespace octet {
 namespace {
@@ -49,15 +50,6 @@ bool collect(const ChildProcess& child, std::string& output, std::string& errors
   return true;
 }
 
-// What a launcher that could not start anything complains of: its agent's own words come first.
-std::string first_complaint(const std::string& errors) {
-  std::istringstream lines(errors);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.find_first_not_of("- \r") != std::string::npos) return line;
-  }
-  return "it gave no reason";
-}
-
 Status read_answers(const JobSpec& job, const std::string& output, const std::string& binary,
                     const std::string& model) {
   std::istringstream lines(output);
@@ -91,7 +83,11 @@ Status probe_hosts(const JobSpec& job, const std::string& binary, const std::str
                   shell_line(mpirun_command(probe)));
   }
   const int status = child.wait();
-  if (status != 0) return failed("cannot start processes on {}: {}", host_names(job), first_complaint(errors));
+  if (status != 0) {
+    const std::string complaint = first_complaint(errors);
+    return failed("cannot start processes on {}: {}", host_names(job),
+                  complaint.empty() ? "the launcher gave no reason" : complaint);
+  }
   return read_answers(job, output, binary, model);
 }
 

@@ -5,13 +5,22 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <sstream>
+#include <utility>
+
+#include "launcher/job_line.h"
 
 namespace octet {
 namespace {
 
 constexpr std::string_view kLostConnection = "its connection closed without a goodbye";
+constexpr std::chrono::seconds kBannerTime{1};  // mpirun writes one at once
+constexpr size_t kMaxBannerLines = 100;
+constexpr std::chrono::seconds kEarlyTime{10};
+constexpr size_t kMaxEarly = size_t{1} << 16;
 
 bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
@@ -70,20 +79,6 @@ bool is_chatter(const std::string& line) {
   return line.starts_with('[') && std::ranges::any_of(kParts, [&](std::string_view part) { return has(line, part); });
 }
 
-// "octet rank 0: rank 2 (host b) died: …" without its label; empty for any other line.
-std::string verdict_of(const std::string& line) {
-  const size_t label_end = line.find(": ");
-  if (!line.starts_with("octet") || label_end == std::string::npos) return "";
-  const std::string text = line.substr(label_end + 2);
-  int rank = 0, verb = 0;
-  if (std::sscanf(text.c_str(), "rank %d (host %*255[^)]) %n", &rank, &verb) != 1 || verb == 0) return "";
-  const std::string_view said = std::string_view(text).substr(static_cast<size_t>(verb));
-  constexpr std::string_view kVerdicts[] = {"died: ", "has been silent for ", "has waited for "};
-  const bool is_verdict =
-      std::ranges::any_of(kVerdicts, [&](std::string_view start) { return said.starts_with(start); });
-  return is_verdict ? text : "";
-}
-
 // "mpirun noticed that process rank 1 with PID 0 on node b exited on signal 9 (Killed)."
 std::optional<KilledRank> killed_by_mpirun(const std::string& banner) {
   const size_t begin = banner.find("process rank ");
@@ -121,56 +116,117 @@ std::string lost_rank_line(const JobNews& news) {
 
 }  // namespace
 
-std::string LauncherOutput::take(std::string_view piece) {
+std::string LauncherOutput::take(std::string_view piece, Clock::time_point now) {
   std::string passed;
   unfinished_ += piece;
   size_t begin = 0;
   for (size_t end = 0; (end = unfinished_.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    passed += take_line(unfinished_.substr(begin, end - begin));
+    passed += take_line(unfinished_.substr(begin, end - begin), now);
   }
   unfinished_.erase(0, begin);
   return passed;
 }
 
-std::string LauncherOutput::finish() {
-  std::string passed;
-  for (const std::string& line : banner_) passed += line + '\n';
-  banner_.clear();
-  if (!unfinished_.empty()) passed += take_line(unfinished_);
-  unfinished_.clear();
-  return passed;
+std::string LauncherOutput::job_has_started() {
+  news_.has_started = true;
+  keeps_early_ = false;
+  early_since_.reset();
+  return std::exchange(early_, "");
 }
 
-std::string LauncherOutput::take_line(const std::string& line) {
-  if (!banner_.empty()) {
+std::optional<LauncherOutput::Clock::time_point> LauncherOutput::due() const {
+  std::optional<Clock::time_point> due;
+  if (!banner_.empty()) due = banner_since_ + kBannerTime;
+  if (early_since_ && (!due || *early_since_ + kEarlyTime < *due)) due = *early_since_ + kEarlyTime;
+  return due;
+}
+
+std::string LauncherOutput::overdue(Clock::time_point now) {
+  std::string passed;
+  if (!banner_.empty() && banner_since_ + kBannerTime <= now) passed += pass(give_up_banner(), now);
+  if (!early_since_ || *early_since_ + kEarlyTime > now) return passed;
+  keeps_early_ = false;
+  early_since_.reset();
+  return std::exchange(early_, "") + passed;
+}
+
+std::string LauncherOutput::finish(bool failed) {
+  std::string rest = give_up_banner();
+  if (!unfinished_.empty()) rest += unfinished_ + '\n';
+  unfinished_.clear();
+  const std::string all = std::exchange(early_, "") + rest;
+  if (!failed || news_.has_started) return all;
+  if (news_.complaint.empty()) news_.complaint = first_complaint(all);
+  return keeps_early_ ? "" : all;
+}
+
+std::string LauncherOutput::take_line(const std::string& line, Clock::time_point now) {
+  if (has(line, kNoticeOfDetour)) is_launchers_own_ = false;
+  if (!is_launchers_own_) return job_has_started() + give_up_banner() + line + '\n';
+  if (!banner_.empty() || is_frame(line)) {
+    if (banner_.empty()) banner_since_ = now;
     banner_.push_back(line);
-    return is_frame(line) ? end_banner() : "";
+    if (banner_.size() == 1) return "";
+    if (is_frame(line)) return pass(end_banner(), now);
+    return banner_.size() > kMaxBannerLines ? pass(give_up_banner(), now) : "";
   }
-  if (is_frame(line)) {
-    banner_.push_back(line);
-    return "";
-  }
+  if (auto task = task_ended_by_srun(line)) news_.has_started = true;
   if (is_chatter(line)) return "";
-  if (std::string verdict = verdict_of(line); !verdict.empty()) {
-    if (news_.verdict.empty()) news_.verdict = std::move(verdict);
-    return "";
-  }
   if (auto killed = killed_by_srun(line)) {
     if (!news_.killed) news_.killed = std::move(killed);
     return "";
   }
-  return line + '\n';
+  return pass(line + '\n', now);
 }
 
+// The text of it, if it tells anything new.
 std::string LauncherOutput::end_banner() {
-  std::string text;
-  for (const std::string& line : banner_) text += line + '\n';
-  banner_.clear();
+  const std::string text = give_up_banner();
   if (auto killed = killed_by_mpirun(text)) {
+    news_.has_started = true;
     if (!news_.killed) news_.killed = std::move(killed);
     return "";
   }
-  return is_repetition(text) ? "" : text;
+  if (!is_repetition(text)) return text;
+  news_.has_started = true;
+  return "";
+}
+
+std::string LauncherOutput::give_up_banner() {
+  std::string text;
+  for (const std::string& line : banner_) text += line + '\n';
+  banner_.clear();
+  return text;
+}
+
+std::string LauncherOutput::pass(const std::string& text, Clock::time_point now) {
+  if (news_.has_started) return job_has_started() + text;
+  if (!keeps_early_) return text;
+  if (!text.empty() && !early_since_) early_since_ = now;
+  early_ += text;
+  if (early_.size() <= kMaxEarly) return "";
+  news_.complaint = first_complaint(early_);
+  keeps_early_ = false;
+  early_since_.reset();
+  return std::exchange(early_, "");
+}
+
+// Of mpirun's banners the first paragraph, and the second where the first only leads to it.
+std::string first_complaint(const std::string& text) {
+  constexpr size_t kMostBytes = 400;
+  std::string complaint;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line) && complaint.size() < kMostBytes;) {
+    if (has(line, "ORTE_ERROR_LOG")) continue;  // for its developers
+    const size_t begin = line.find_first_not_of("- \t\r"), end = line.find_last_not_of(" \t\r");
+    if (begin == std::string::npos) {
+      if (!complaint.empty() && !complaint.ends_with(':')) break;
+      continue;
+    }
+    complaint += (complaint.empty() ? "" : " ") + line.substr(begin, end + 1 - begin);
+  }
+  if (complaint.size() > kMostBytes) complaint.resize(kMostBytes);
+  return complaint;
 }
 
 Status job_status(int wait_status, const JobNews& news) {
@@ -181,10 +237,15 @@ Status job_status(int wait_status, const JobNews& news) {
                   strsignal(WTERMSIG(wait_status)));
   }
   const int code = WEXITSTATUS(wait_status);
+  if (!news.has_started) {
+    return failed("the job cannot be started: {} (exit status {} of the launcher)",
+                  news.complaint.empty() ? "the launcher gave no reason" : news.complaint, code);
+  }
   for (const StatusCode said : {StatusCode::kInvalidInput, StatusCode::kRankLost, StatusCode::kInterrupted}) {
     if (code == Status(said, "").exit_code()) return {said, ""};
   }
-  if (code > 128) {
+  // A launcher ends like a shell: 128 and the number of the signal that ended a rank.
+  if (code > 128 && code <= 128 + SIGRTMAX) {
     return {StatusCode::kRankLost,
             fmt::format("a rank died: killed by signal {} ({})", code - 128, strsignal(code - 128))};
   }

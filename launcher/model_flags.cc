@@ -1,5 +1,7 @@
 #include "launcher/model_flags.h"
 
+#include <fmt/ranges.h>
+
 #include "kernels/backend_factory.h"
 
 namespace octet {
@@ -54,6 +56,20 @@ void declare_rank_flags(CLI::App& app, ModelFlags& flags) {
       ->capture_default_str();
 }
 
+bool is_of_model(const CLI::Option& option) {
+  return option.get_group() == kModelGroup || option.get_group() == kRanksGroup;
+}
+
+std::vector<std::pair<std::string, std::string>> model_flag_values(const CLI::App& app) {
+  std::vector<std::pair<std::string, std::string>> values;
+  for (const CLI::Option* option : app.get_options()) {
+    if (!is_of_model(*option)) continue;
+    values.emplace_back(option->get_name(), option->count() > 0 ? fmt::format("{}", fmt::join(option->results(), " "))
+                                                                : option->get_default_str());
+  }
+  return values;
+}
+
 }  // namespace
 
 void declare_generation_config(CLI::App& app, ModelFlags& flags) {
@@ -65,6 +81,7 @@ void declare_generation_config(CLI::App& app, ModelFlags& flags) {
 }
 
 void declare_model_flags(CLI::App& app, ModelFlags& flags) {
+  flags.values = [&app] { return model_flag_values(app); };
   declare_model_path(app, flags);
   const auto group = [&app](CLI::Option* option) { return option->group(kModelGroup); };
   group(declare_tokenizer(app, flags));
@@ -116,8 +133,7 @@ void declare_model_flags(CLI::App& app, ModelFlags& flags) {
 std::vector<std::string> given_model_flags(const CLI::App& app) {
   std::vector<std::string> given;
   for (const CLI::Option* option : app.get_options()) {
-    const bool of_model = option->get_group() == kModelGroup || option->get_group() == kRanksGroup;
-    if (of_model && option->count() > 0) given.push_back(option->get_name());
+    if (is_of_model(*option) && option->count() > 0) given.push_back(option->get_name());
   }
   return given;
 }

@@ -3,7 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace octet {
@@ -31,6 +33,10 @@ struct ModelFlags {
   bool explain = false;
   double heartbeat_limit = 10;    // seconds
   double collective_limit = 120;  // seconds
+
+  // Every flag of these but --model, by its name, with the value that it has for the command: given on the command
+  // line, by the configuration file, or none. Set where they are declared.
+  std::function<std::vector<std::pair<std::string, std::string>>()> values;
 };
 
 // --model alone, for commands that only read a checkpoint.

@@ -22,6 +22,24 @@ void append_hosts(Words& words, const JobSpec& job) {
   append(words, {"--map-by", "slot"});
 }
 
+// Unless the job chooses for itself.
+void append_parameter(Words& words, const JobSpec& job, const std::string& name, const std::string& value) {
+  if (std::ranges::find(job.launcher_args, name) == job.launcher_args.end()) append(words, {"--mca", name, value});
+}
+
+void append_network(Words& words, const JobSpec& job) {
+  if (job.hosts.empty()) {
+    append_parameter(words, job, "pml", "ob1");
+    append_parameter(words, job, "btl", "self,vader");
+    append_parameter(words, job, "oob_tcp_if_include", "lo");
+    append_parameter(words, job, "plm", "isolated");  // else it looks for ssh
+  } else if (!job.interface.empty()) {
+    append_parameter(words, job, "btl_tcp_if_include", job.interface);
+    append_parameter(words, job, "oob_tcp_if_include", job.interface);
+  }
+  if (!job.reads_memory) append_parameter(words, job, "btl_vader_single_copy_mechanism", "none");
+}
+
 bool is_plain(const std::string& word) {
   return !word.empty() && std::ranges::all_of(word, [](unsigned char c) {
     return std::isalnum(c) != 0 || std::string_view("@%+=:,./-_").find(static_cast<char>(c)) != std::string_view::npos;
@@ -37,9 +55,7 @@ std::vector<std::string> mpirun_command(const JobSpec& job) {
   if (job.num_ranks > slots) words.push_back("--oversubscribe");
   append(words, {"--bind-to", "none"});  // ranks share out a host's cores by themselves
   if (job.as_root) words.push_back("--allow-run-as-root");
-  if (!job.interface.empty()) {
-    append(words, {"--mca", "btl_tcp_if_include", job.interface, "--mca", "oob_tcp_if_include", job.interface});
-  }
+  append_network(words, job);
   for (const std::string& name : job.environment) append(words, {"-x", name});
   append(words, job.launcher_args);
   append(words, job.program);

@@ -20,6 +20,16 @@ std::filesystem::path configs_dir() {
   return installed;
 }
 
+std::filesystem::path loopback_library() {
+  constexpr const char* kName = "liboctet_loopback.so";
+  std::error_code error;
+  const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  for (const auto& place : {folder / kName, folder.parent_path() / "lib" / "octet" / kName}) {
+    if (std::filesystem::exists(place, error)) return place;
+  }
+  return {};
+}
+
 std::filesystem::path default_model() {
   if (const char* model = std::getenv("OCTET_MODEL"); model != nullptr && *model != '\0') return model;
   return configs_dir() / "models" / "octet-demo";

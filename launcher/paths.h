@@ -12,6 +12,10 @@ std::filesystem::path own_binary();
 // the binary's own place, not from the working directory.
 std::filesystem::path configs_dir();
 
+// The library that keeps a program's ports on the loopback interface (loopback_bind.cc), beside this binary or in the
+// prefix it was installed under. Empty: it is not there.
+std::filesystem::path loopback_library();
+
 // --model's default: $OCTET_MODEL, else the shipped demo model.
 std::filesystem::path default_model();
 

@@ -10,6 +10,7 @@
 #include "launcher/explain.h"
 #include "launcher/fingerprint.h"
 #include "launcher/interrupt.h"
+#include "launcher/job_line.h"
 #include "launcher/kv_budget.h"
 #include "launcher/memory_plan.h"
 #include "launcher/model_options.h"
@@ -63,11 +64,15 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
   auto session = std::unique_ptr<Session>(new Session);
   session->path_ = model_path(flags);
   session->flags_ = flags;
-  OCTET_ASSIGN_OR_RETURN(session->world_, make_comm_world());
-  OCTET_RETURN_IF_ERROR(agree_if_many(*session->world_, or_out_of_memory([&] { return session->open_model(needs); })));
+  OCTET_ASSIGN_OR_RETURN(session->world_, join_job());
+  report_stage(RankStage::kOpening);
+  const Status opened = or_out_of_memory([&] { return session->open_model(needs); });
+  report_stage(RankStage::kJoining);
+  OCTET_RETURN_IF_ERROR(agree_if_many(*session->world_, opened));
   OCTET_ASSIGN_OR_RETURN(session->world_,
                          make_device_world(std::move(session->world_), session->backend_->memory_kind()));
   if (session->world_->size() > 1) OCTET_RETURN_IF_ERROR(session->plan_ranks(needs));
+  report_stage(RankStage::kJoined);
   return session;
 }
 
@@ -148,9 +153,13 @@ Status Session::plan_ranks(const SessionNeeds& needs) {
   WatchdogOptions watch;
   watch.limits = {milliseconds(flags_.heartbeat_limit), milliseconds(flags_.collective_limit)};
   watch.interval = std::min(watch.interval, watch.limits.silence / 4);
+  watch.tell = [](const JobFailure& failure) {
+    return failure.exit_code == Status(StatusCode::kRankLost, "").exit_code() &&
+           JobLine::get().report({.stage = {}, .verdict = failure.line});
+  };
   watch.on_failure = needs.on_job_failure;
   // The network of the cluster file. A job on one host needs none but its loopback interface.
-  const char* interface = std::getenv("OCTET_INTERFACE");
+  const char* interface = std::getenv(kInterfaceVariable);
   if (interface != nullptr && world_->local_size() < world_->size()) watch.address = interface;
   OCTET_ASSIGN_OR_RETURN(watchdog_, Watchdog::start(*world_, std::move(watch)));
   followers_wait_ = true;

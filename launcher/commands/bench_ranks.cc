@@ -4,6 +4,7 @@
 #include "comm/agreement.h"
 #include "comm/comm_factory.h"
 #include "launcher/commands/commands.h"
+#include "launcher/job_line.h"
 #include "launcher/paths.h"
 #include "runtime/base/host_limits.h"
 
@@ -29,13 +30,14 @@ struct DeviceJob {
 // Completes the options by what the job says.
 Result<DeviceJob> open_job(BackendOptions& options) {
   DeviceJob job;
-  OCTET_ASSIGN_OR_RETURN(job.world, make_comm_world());
+  OCTET_ASSIGN_OR_RETURN(job.world, join_job());
   if (options.num_threads == 0) options.num_threads = std::max(1, num_available_cpus() / job.world->local_size());
   options.gpu = job.world->local_rank();
   auto backend = make_backend(options);
   if (job.world->size() > 1) OCTET_RETURN_IF_ERROR(agree(*job.world, backend.status()));
   OCTET_ASSIGN_OR_RETURN(job.backend, std::move(backend));
   OCTET_ASSIGN_OR_RETURN(job.world, make_device_world(std::move(job.world), job.backend->memory_kind()));
+  report_stage(RankStage::kJoined);
   return job;
 }
 

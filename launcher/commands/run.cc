@@ -1,14 +1,20 @@
 // octet run: starts the ranks of a job and looks after them.
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
+#include <optional>
 #include <set>
 
 #include "launcher/commands/commands.h"
 #include "launcher/host_probe.h"
 #include "launcher/job_flags.h"
+#include "launcher/job_folder.h"
+#include "launcher/job_message.h"
 #include "launcher/output.h"
 #include "launcher/paths.h"
 #include "launcher/supervisor.h"
@@ -76,6 +82,45 @@ bool uses_slurm(const ClusterConfig& cluster) {
   return std::getenv("SLURM_JOB_ID") != nullptr && cluster.hosts.empty();
 }
 
+// Whether a process may read another's memory, as MPI does to copy a message once instead of twice. Seccomp filters of
+// containers forbid it, even of its own.
+bool may_read_memory() {
+  char from = 1, to = 0;
+  const iovec local{&to, 1}, remote{&from, 1};
+  return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == 1;
+}
+
+// What a job on one host cannot do without, before MPI tells of it in pages.
+Status check_this_host() {
+  std::error_code error;
+  const auto here = std::filesystem::current_path(error);
+  if (here.empty())
+    return invalid_input("the working directory is gone ({}): go to one that is there", error.message());
+  if (own_addresses("lo").empty()) {
+    return failed("the loopback interface is down, and the processes of a job need it: ip link set lo up");
+  }
+  return ok_status();
+}
+
+// Of mpirun on one host: nobody outside of it can reach its ports.
+Words loopback_environment() {
+  const std::string library = loopback_library().string();
+  if (library.empty()) {
+    log_warning("liboctet_loopback.so is missing beside this program: mpirun's ports are open to other hosts");
+    return {};
+  }
+  const char* others = std::getenv("LD_PRELOAD");
+  return {"LD_PRELOAD=" + library + (others == nullptr ? "" : std::string(":") + others)};
+}
+
+// Where each rank runs, by the names of the job; empty: on this host.
+Words hosts_of_ranks(const JobSpec& job) {
+  Words names;
+  if (job.hosts.empty()) return names;
+  for (const size_t host : host_of_ranks(job.hosts, job.num_ranks)) names.push_back(job.hosts[host].name);
+  return names;
+}
+
 class RunCommand final : public Command {
  public:
   const char* name() const override { return "run"; }
@@ -91,9 +136,14 @@ class RunCommand final : public Command {
 
   void declare(CLI::App& app) override {
     declare_job_flags(app, flags_);
-    app.add_option("--restart", restarts_, "start a service that failed again, so many times")
+    app.add_option("--restart", restarts_, "start a service that failed again, at most so many times in 10 minutes")
         ->check(CLI::Range(1, 1000000))
         ->type_name("N");
+    app.add_option("--start-limit", start_limit_,
+                   "end the job when its ranks do not find together; reading the model takes its own time")
+        ->check(CLI::Range(1, 86400))
+        ->type_name("SECONDS")
+        ->capture_default_str();
     app.add_flag("--dry-run", dry_run_, "only print the command, on standard output");
     app.add_option("COMMAND", command_, "behind --: the octet command and its flags")->required();
   }
@@ -112,10 +162,21 @@ class RunCommand final : public Command {
     }
     const Words line = uses_slurm(cluster) ? srun_command(job) : mpirun_command(job);
     if (dry_run_) return print_line(shell_line(line));
+    OCTET_RETURN_IF_ERROR(check_this_host());
     const std::string model = flag_value(command, "--model");
     OCTET_RETURN_IF_ERROR(probe_hosts(job, job.program.front(), model.empty() ? default_model().string() : model));
+    // What Slurm's daemons keep is theirs.
+    std::optional<JobFolder> folder;
+    if (!uses_slurm(cluster)) {
+      OCTET_ASSIGN_OR_RETURN(JobFolder made, JobFolder::create(job.hosts.empty()));
+      folder.emplace(std::move(made));
+    }
     log_info("{}", shell_line(line));
-    return Supervisor({.command = line, .is_service = is_service, .restarts = restarts_}).run();
+    SupervisedJob supervised = supervise(job, uses_slurm(cluster) || !job.hosts.empty());
+    supervised.command = line;
+    supervised.is_service = is_service;
+    if (folder) std::ranges::copy(folder->environment(), std::back_inserter(supervised.environment));
+    return Supervisor(std::move(supervised)).run();
   }
 
  private:
@@ -130,7 +191,10 @@ class RunCommand final : public Command {
       job.cpus_per_task = slurm_number("SLURM_CPUS_PER_TASK", 0);
     }
     job.interface = cluster.interface;
+    job.reads_memory = may_read_memory();
     job.as_root = geteuid() == 0;
+    job.environment.emplace_back(kJobVariable);
+    if (!job.interface.empty()) job.environment.emplace_back(kInterfaceVariable);
     for (const char* name : {"OCTET_MODEL", kLogFormatVariable}) {
       if (std::getenv(name) != nullptr) job.environment.emplace_back(name);
     }
@@ -140,8 +204,22 @@ class RunCommand final : public Command {
     return job;
   }
 
+  SupervisedJob supervise(const JobSpec& job, bool several_hosts) const {
+    SupervisedJob supervised;
+    supervised.num_ranks = job.num_ranks;
+    supervised.several_hosts = several_hosts;
+    supervised.interface = job.interface;
+    supervised.host_of_rank = hosts_of_ranks(job);
+    supervised.start_limit = std::chrono::seconds(start_limit_);
+    supervised.restarts = restarts_;
+    if (!several_hosts) supervised.environment = loopback_environment();
+    if (!job.interface.empty()) supervised.environment.push_back(std::string(kInterfaceVariable) + "=" + job.interface);
+    return supervised;
+  }
+
   JobFlags flags_;
   int restarts_ = 0;
+  int start_limit_ = 120;
   bool dry_run_ = false;
   Words command_;
 };

@@ -122,14 +122,38 @@ TEST_F(RunTest, WhatTheRanksRefuseIsToldOnce) {
   expect_refused_by_job(on_ranks(2, {"generate", "--ids", "/nowhere/ids.json"}), {"/nowhere/ids.json"});
 }
 
-TEST_F(RunTest, RanksWithOtherArgumentsAreFoundAndNamed) {
-  const TempFolder folder;
-  write_file(folder / "octet",
-             "#!/bin/sh\nif [ \"$OMPI_COMM_WORLD_RANK\" = 2 ]; then set -- \"$@\" --kv-dtype bf16; fi\n"
-             "exec " OCTET_BINARY " \"$@\"\n");
+// octet run on four ranks, the last two of which get other words behind their command's.
+std::vector<std::string> with_other_words(const TempFolder& folder, const std::string& first_ranks,
+                                          const std::string& last_ranks) {
+  write_file(folder / "octet", "#!/bin/sh\nif [ \"$OMPI_COMM_WORLD_RANK\" -ge 2 ]; then set -- \"$@\" " + last_ranks +
+                                   "; else set -- \"$@\" " + first_ranks + "; fi\nexec " OCTET_BINARY " \"$@\"\n");
   std::filesystem::permissions(folder / "octet", std::filesystem::perms::owner_all);
   write_file(folder / "cluster.toml", "ranks = 4\nbinary = \"" + (folder / "octet").string() + "\"\n");
-  expect_refused_by_job({"run", "--cluster", folder / "cluster.toml", "--", "generate", "x"}, {"flags", "rank 2"});
+  return {"run", "--cluster", folder / "cluster.toml", "--", "generate", "x", "--max-tokens", "1"};
+}
+
+TEST_F(RunTest, RanksWithOtherArgumentsAreFoundAndNamed) {
+  const TempFolder folder;
+  write_file(folder / "config.toml", "placement = \"round-robin\"\n");
+  for (const auto& [words, flag] : std::vector<std::pair<std::string, std::string>>{
+           {"--kv-dtype bf16", "--kv-dtype"},
+           {"--placement round-robin", "--placement"},
+           {"--prefix-cache off", "--prefix-cache"},
+           {"--config " + (folder / "config.toml").string(), "--placement"}}) {
+    expect_refused_by_job(with_other_words(folder, "", words), {"flags", flag, "rank 2", "rank 3"});
+  }
+}
+
+TEST_F(RunTest, FilesThatFlagsNameCountByWhatStandsInThem) {
+  const TempFolder folder;
+  const std::string a = folder / "a.toml", b = folder / "b.toml", c = folder / "c.toml";
+  write_file(a, "places = [[0, 1], [2, 3], [4, 5], [6, 7]]\n");
+  write_file(b, read_file(a));
+  write_file(c, "places = [[0, 2], [1, 3], [4, 5], [6, 7]]\n");
+  const Outcome same = run_octet(with_other_words(folder, "--ep 4 --placement " + a, "--ep 4 --placement " + b));
+  EXPECT_EQ(same.exit_code, 0) << same.err;
+  expect_refused_by_job(with_other_words(folder, "--ep 4 --placement " + a, "--ep 4 --placement " + c),
+                        {"the file of --placement", "rank 2"});
 }
 
 TEST_F(RunTest, WhatCannotStartIsRefusedBeforeMpirun) {
