@@ -44,7 +44,8 @@ std::optional<DType> kept_dtype(const std::string& weights) {
 
 Result<std::optional<Tokenizer>> open_tokenizer_if_any(const ModelFlags& flags, const std::filesystem::path& path) {
   if (flags.tokenizer.empty() && find_tokenizer_file(path).empty()) return std::optional<Tokenizer>();
-  OCTET_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::open(flags.tokenizer.empty() ? path : flags.tokenizer));
+  OCTET_ASSIGN_OR_RETURN(Tokenizer tokenizer,
+                         Tokenizer::open(flags.tokenizer.empty() ? path : std::filesystem::path(flags.tokenizer)));
   return std::optional<Tokenizer>(std::move(tokenizer));
 }
 

@@ -28,7 +28,7 @@ TEST_F(ClockTest, TheClockOfTheseTestsJumps) {
 TEST_F(ClockTest, NoRankIsLostAndTheTextIsTheSame) {
   const std::vector<std::string> command = {"generate", "In the beginning",  "--temperature",
                                             "0",        "--ignore-eos",      "--max-tokens",
-                                            "600",     "--heartbeat-limit", "20"};
+                                            "600",      "--heartbeat-limit", "20"};
   EXPECT_EQ(output_of(on_ranks(2, command), jumping()), output_of(command));
 }
 

@@ -70,9 +70,7 @@ class ControlGroupTest : public JobTest {
   const MemoryGroup group_{250'000'000};
 };
 
-TEST_F(ControlGroupTest, TheModelRunsWithinIt) {
-  EXPECT_EQ(output_of(kShort, group_.inside()), output_of(kShort));
-}
+TEST_F(ControlGroupTest, TheModelRunsWithinIt) { EXPECT_EQ(output_of(kShort, group_.inside()), output_of(kShort)); }
 
 // More tokens than the cache holds, so that all of it is touched.
 TEST_F(ControlGroupTest, LongAFullCacheStaysWithinIt) {
