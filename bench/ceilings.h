@@ -43,7 +43,7 @@ class CeilingProbe {
 Ceilings median_ceilings(CeilingProbe& probe, int rounds);
 
 struct CeilingsOptions {
-  int num_threads = 0;                      // 0: the affinity mask
+  int num_threads = 0;                      // 0: num_available_cpus()
   std::string isa;                          // empty: the best of this machine
   int64_t memory_bytes = int64_t{2} << 30;  // much larger than any cache
   int rounds = 9;                           // the median of so many is reported

@@ -32,7 +32,7 @@ struct MakeModelOptions {
   std::filesystem::path path;  // a directory that has no model yet; made where it is missing
   CheckpointShape shape;
   uint64_t seed = 1;
-  int num_threads = 0;  // 0: the affinity mask
+  int num_threads = 0;  // 0: num_available_cpus()
   // Called with the bytes written so far; anything but ok ends the work and removes the weights.
   std::function<Status(int64_t)> progress = [](int64_t) { return ok_status(); };
 };

@@ -8,7 +8,7 @@
 #include "bench/scaling_report.h"
 #include "bench/timing.h"
 #include "comm/agreement.h"
-#include "runtime/base/thread_pool.h"
+#include "runtime/base/host_limits.h"
 
 namespace octet {
 namespace {

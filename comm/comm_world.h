@@ -42,8 +42,7 @@ class CommWorld {
   // What a rank does that one of its own collectives fails under: it ends the job with this status and does not return.
   // The watchdog of the job sets it; before that the rank ends alone, and the launcher ends the others.
   void set_failure_handler(std::function<void(const Status&)> handler);
-
- protected:
+  // This rank cannot go on while others may wait for it: does that.
   [[noreturn]] void fail(const Status& status);
 
  private:

@@ -13,6 +13,7 @@
 #include "comm/local_world.h"
 #include "comm/mpi_transfers.h"
 #include "comm/row_parts.h"
+#include "runtime/base/host_limits.h"
 
 namespace octet {
 namespace {
@@ -168,13 +169,14 @@ MPI_Comm ranks_of_this_host() {
   return comm;
 }
 
-// Whether the host's ranks may run on at least as many cores as they are, taken together.
+// Whether the host's ranks may run on at least as many cores as they are, taken together, for as long as they like.
 bool has_core_for_each(const OwnedComm& host_ranks) {
   cpu_set_t cores;
   CPU_ZERO(&cores);
   if (sched_getaffinity(0, sizeof(cores), &cores) != 0) return false;
   MPI_Allreduce(MPI_IN_PLACE, &cores, sizeof(cores), MPI_BYTE, MPI_BOR, host_ranks.get());
-  return CPU_COUNT(&cores) >= host_ranks.size();
+  const double quota = cpu_quota(KernelFiles()).value_or(host_ranks.size());
+  return CPU_COUNT(&cores) >= host_ranks.size() && quota >= host_ranks.size();
 }
 
 std::vector<int> all_ranks() {

@@ -17,6 +17,7 @@
 #include "launcher/output.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
+#include "runtime/base/out_of_memory.h"
 
 namespace octet {
 namespace {
@@ -137,13 +138,14 @@ int run_command(CLI::App& app, Command& command, const CommonFlags& common) {
     if (const Status status = apply_config_file(common.config, app); !status.ok()) return fail(status);
   }
   if (const Status status = init_log(common.log_level, process_label()); !status.ok()) return fail(status);
-  const Status status = command.run();
+  const Status status = or_out_of_memory([&] { return command.run(); });
   return status.ok() ? 0 : fail(status);
 }
 
 }  // namespace
 
 int run_cli(int argc, char** argv) {
+  end_when_out_of_memory();
   prepare_standard_streams();
   OCTET_CHECK(init_log("info", process_label()).ok());
   CLI::App root{"Octet runs Mixtral-architecture language models (sparse mixture of experts).", "octet"};

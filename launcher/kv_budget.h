@@ -2,13 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "runtime/base/status.h"
 
 namespace octet {
 
 struct KvBudget {
-  int64_t available = 0;           // bytes; 0: not known
+  int64_t available = 0;           // bytes for this rank; 0: not known
+  std::string bound = {};          // what bounds them: "its device", "control group /batch/job"
   bool is_devices_own = false;     // of a device that nothing else needs memory of
   int64_t weight_bytes = 0;        // of this rank
   int64_t workspace_bytes = 0;     // of this rank (launcher/memory_plan.h)
@@ -18,9 +20,9 @@ struct KvBudget {
   int num_ranks = 1;
 };
 
-// Pages of the KV cache: as many as requested, else those that are wanted and fit: into a quarter of the host's
-// available memory, or into what a device has left beside the model. kInvalidInput where not even one fits, or, on a
-// device, where what was requested does not fit: with the numbers, and what would fit.
+// Pages of the KV cache: as many as requested, else those that are wanted and fit: into what the model leaves of the
+// memory (beside library_reserve), and on a host into a quarter of it. kInvalidInput where not even one fits, or where
+// what was requested does not: with the numbers, and what would fit.
 Result<int64_t> choose_pages(const KvBudget& budget);
 
 }  // namespace octet

@@ -54,6 +54,8 @@ int64_t workspace_bytes(const ModelConfig& c, const Topology& t, const ShardPlan
 
 int64_t library_reserve(int64_t device_bytes) { return device_bytes / 20; }
 
+int64_t host_reserve(int64_t available_bytes) { return available_bytes / 20 + (int64_t{48} << 20); }
+
 std::vector<MemoryPlan> plan_memory(const ModelConfig& config, const Topology& topology,
                                     const std::vector<RankPlan>& ranks, int64_t device_bytes,
                                     const WorkspaceRequest& request) {
@@ -62,7 +64,7 @@ std::vector<MemoryPlan> plan_memory(const ModelConfig& config, const Topology& t
     plans.push_back({.device = device_bytes,
                      .weights = rank.weight_bytes,
                      .workspace = workspace_bytes(config, topology, rank.shard, request),
-                     .reserve = request.gpu ? library_reserve(device_bytes) : 0,
+                     .reserve = request.gpu ? library_reserve(device_bytes) : host_reserve(device_bytes),
                      .kv_bytes_per_token = rank.kv_bytes_per_token});
   }
   return plans;

@@ -14,7 +14,7 @@ struct MemoryPlan {
   int64_t device = 0;     // what there is
   int64_t weights = 0;    // by placement
   int64_t workspace = 0;  // workspace_bytes
-  int64_t reserve = 0;    // library_reserve, of a GPU
+  int64_t reserve = 0;    // library_reserve of a GPU, host_reserve of a host
   int64_t kv_bytes_per_token = 0;
 
   // For the KV cache; negative: so much is missing.
@@ -34,6 +34,8 @@ int64_t workspace_bytes(const ModelConfig& config, const Topology& topology, con
                         const WorkspaceRequest& request);
 // What a GPU keeps for its libraries and loses to fragmentation: a twentieth. An assumption.
 int64_t library_reserve(int64_t device_bytes);
+// What a host keeps for the program itself, its threads, requests and answers: a twentieth, and 48 MiB.
+int64_t host_reserve(int64_t available_bytes);
 
 std::vector<MemoryPlan> plan_memory(const ModelConfig& config, const Topology& topology,
                                     const std::vector<RankPlan>& ranks, int64_t device_bytes,

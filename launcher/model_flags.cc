@@ -54,7 +54,8 @@ void declare_model_flags(CLI::App& app, ModelFlags& flags) {
   group(
       app.add_option("--device", flags.device, "where it runs: " + available_devices() + " (default: the best here)"));
   group(app.add_option("--threads", flags.threads,
-                       "threads of the cpu device (default: as many as the affinity mask allows)"))
+                       "threads of the cpu device (default: as many as the affinity mask and the control group's "
+                       "quota allow, shared among a host's ranks)"))
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
   group(app.add_option("--isa", flags.isa, "instruction set of the cpu device: avx2, avx512 (default: the best here)"))
@@ -70,8 +71,9 @@ void declare_model_flags(CLI::App& app, ModelFlags& flags) {
       ->capture_default_str();
   group(app.add_option(
             "--kv-cache", flags.kv_cache,
-            "memory for keys and values, e.g. 512M or 8G (default: max-batch contexts, at most a quarter of the "
-            "host's free memory, or what the GPU has left)"))
+            "memory for keys and values of a rank, e.g. 512M or 8G (default: max-batch contexts, at most a quarter of "
+            "what the host has free, or what the GPU has left); more than there is, by machine, control group or "
+            "ulimit, is refused"))
       ->transform(CLI::AsSizeValue(false))
       ->type_name("SIZE");
   group(app.add_option("--prefill-chunk", flags.prefill_chunk, "most tokens of one step; never changes a result"))

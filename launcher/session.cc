@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 
 #include "comm/agreement.h"
 #include "comm/comm_factory.h"
@@ -16,8 +17,9 @@
 #include "launcher/model_options.h"
 #include "launcher/output.h"
 #include "runtime/base/check.h"
+#include "runtime/base/host_limits.h"
 #include "runtime/base/log.h"
-#include "runtime/base/thread_pool.h"
+#include "runtime/base/out_of_memory.h"
 #include "runtime/model/check_weights.h"
 
 namespace octet {
@@ -60,7 +62,7 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
   session->path_ = model_path(flags);
   session->flags_ = flags;
   OCTET_ASSIGN_OR_RETURN(session->world_, make_comm_world());
-  OCTET_RETURN_IF_ERROR(agree_if_many(*session->world_, session->open_model(needs)));
+  OCTET_RETURN_IF_ERROR(agree_if_many(*session->world_, or_out_of_memory([&] { return session->open_model(needs); })));
   OCTET_ASSIGN_OR_RETURN(session->world_,
                          make_device_world(std::move(session->world_), session->backend_->memory_kind()));
   if (session->world_->size() > 1) OCTET_RETURN_IF_ERROR(session->plan_ranks(needs));
@@ -101,12 +103,16 @@ Status Session::open_model(const SessionNeeds& needs) {
 KvBudget Session::kv_budget() const {
   const ShardPlan shard = make_shard_plan(topology_, world_->rank(), config_.num_kv_heads, config_.vocab_size,
                                           config_.intermediate_size, options_.experts_of_place);
-  return {.available = backend_->available_memory(),
-          .is_devices_own = backend_->memory_kind() == MemoryKind::kCuda,
+  const bool is_devices_own = backend_->memory_kind() == MemoryKind::kCuda;
+  const MemoryBound memory = is_devices_own
+                                 ? MemoryBound{.name = "its device", .available = backend_->available_memory()}
+                                 : tightest_memory(KernelFiles(), world_->local_size()).value_or(MemoryBound());
+  return {.available = memory.available,
+          .bound = memory.name,
+          .is_devices_own = is_devices_own,
           .weight_bytes = shard_bytes(*checkpoint_, shard, options_.load.dtype),
-          .workspace_bytes = workspace_bytes(
-              config_, topology_, shard,
-              {backend_->memory_kind() == MemoryKind::kCuda, options_.max_rows, options_.max_logit_rows}),
+          .workspace_bytes =
+              workspace_bytes(config_, topology_, shard, {is_devices_own, options_.max_rows, options_.max_logit_rows}),
           .page_bytes = page_bytes(),
           .wanted_pages = flags_.max_batch * pages_of(config_.max_positions),
           .requested_kv_bytes = static_cast<int64_t>(flags_.kv_cache),
@@ -118,10 +124,9 @@ Status Session::plan_ranks(const SessionNeeds& needs) {
   const auto hashes = fingerprint(flags_, path_);
   OCTET_RETURN_IF_ERROR(agree(*world_, hashes.status()));
   OCTET_RETURN_IF_ERROR(check_same(*world_, *hashes));
-  // Ranks of one host share its free memory; the poorest decides how many pages all have.
-  const bool shares = flags_.kv_cache == 0 && backend_->memory_kind() == MemoryKind::kHost;
-  const int64_t share = shares ? options_.num_pages / world_->local_size() : options_.num_pages;
-  for (const auto& bytes : world_->host().all_gather(std::as_bytes(std::span(&share, 1)))) {
+  // The poorest decides how many pages all have.
+  const int64_t mine = options_.num_pages;
+  for (const auto& bytes : world_->host().all_gather(std::as_bytes(std::span(&mine, 1)))) {
     int64_t pages = 0;
     std::memcpy(&pages, bytes.data(), sizeof(pages));
     options_.num_pages = std::max<int64_t>(1, std::min(options_.num_pages, pages));
@@ -133,6 +138,9 @@ Status Session::plan_ranks(const SessionNeeds& needs) {
   watch.limits = {milliseconds(flags_.heartbeat_limit), milliseconds(flags_.collective_limit)};
   watch.interval = std::min(watch.interval, watch.limits.silence / 4);
   watch.on_failure = needs.on_job_failure;
+  // The network of the cluster file. A job on one host needs none but its loopback interface.
+  const char* interface = std::getenv("OCTET_INTERFACE");
+  if (interface != nullptr && world_->local_size() < world_->size()) watch.address = interface;
   OCTET_ASSIGN_OR_RETURN(watchdog_, Watchdog::start(*world_, std::move(watch)));
   followers_wait_ = true;
   return ok_status();
@@ -187,7 +195,8 @@ Status Session::load_shard() {
     world_->progress().tick();
   };
   comms_ = std::make_unique<ModelComms>(*world_, topology_);
-  auto runner = Mixtral::create(*checkpoint_, topology_, *backend_, *comms_, options_);
+  auto runner =
+      or_out_of_memory([this] { return Mixtral::create(*checkpoint_, topology_, *backend_, *comms_, options_); });
   OCTET_RETURN_IF_ERROR(agree_if_many(*world_, runner.status()));
   runner_ = *std::move(runner);
   options_.load.progress = nullptr;

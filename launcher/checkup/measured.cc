@@ -1,5 +1,6 @@
 #include "bench/ceilings.h"
 #include "launcher/checkup/checkup.h"
+#include "runtime/base/host_limits.h"
 
 namespace octet {
 namespace {

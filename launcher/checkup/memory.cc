@@ -1,35 +1,26 @@
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 
-#include <sstream>
-
 #include "launcher/checkup/checkup.h"
 #include "launcher/output.h"
+#include "runtime/base/host_limits.h"
 
 namespace octet {
 namespace {
 
 std::string text_of(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
 
-int64_t meminfo_bytes(const KernelFiles& files, const char* name) {
-  std::istringstream field(files.field("proc/meminfo", name).value_or(""));
-  int64_t kilobytes = 0;
-  field >> kilobytes;
-  return kilobytes * 1024;
-}
-
 Finding memory(const KernelFiles& files) {
-  const int64_t total = meminfo_bytes(files, "MemTotal");
-  const int64_t available = meminfo_bytes(files, "MemAvailable");
-  const int64_t limit = memory_limit(files).value_or(total);
+  const int64_t total = files.field_bytes("proc/meminfo", "MemTotal").value_or(0);
+  const int64_t available = tightest_memory(files).value_or(MemoryBound()).available;
+  const MemoryBound lowest = lowest_memory_limit(files).value_or(MemoryBound());
   Finding finding{.topic = "memory",
                   .text = fmt::format("{}, {} available", text_of(total), text_of(available)),
-                  .facts = {{"total_bytes", total}, {"available_bytes", available}, {"limit_bytes", limit}}};
-  if (limit < total) {
+                  .facts = {{"total_bytes", total}, {"available_bytes", available}, {"limit_bytes", lowest.limit}}};
+  if (lowest.limit < total) {
     finding.grade = Grade::kHint;
-    finding.text += fmt::format("; a control group allows {}", text_of(limit));
-    finding.remedy =
-        "what goes beyond is killed: count weights and --kv-cache against the limit (octet plan), or raise it";
+    finding.text += fmt::format("; {} allows {}", lowest.name, text_of(lowest.limit));
+    finding.remedy = "weights, --kv-cache and working memory are kept within it (octet plan): raise it for more";
   }
   return finding;
 }

@@ -1,12 +1,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 #include <sstream>
 
 #include "kernels/cpu/isa.h"
 #include "launcher/checkup/checkup.h"
-#include "runtime/base/thread_pool.h"
+#include "runtime/base/host_limits.h"
 
 namespace octet {
 namespace {
@@ -47,7 +46,7 @@ Finding instruction_sets(const KernelFiles& files) {
 }
 
 Finding threads(const KernelFiles& files) {
-  const int available = num_available_cpus();
+  const auto available = static_cast<int>(allowed_cpus().size());
   const auto online = static_cast<int>(std::ranges::count_if(
       files.lines("proc/cpuinfo"), [](const std::string& line) { return line.starts_with("processor"); }));
   const auto quota = cpu_quota(files);
@@ -60,9 +59,10 @@ Finding threads(const KernelFiles& files) {
   }
   if (quota && *quota < available - 0.5) {
     finding.grade = Grade::kHint;
-    finding.remedy =
-        fmt::format("threads beyond the quota are stopped in the middle of a step: --threads {}, or raise it",
-                    std::max(1, static_cast<int>(std::floor(*quota))));
+    finding.remedy = fmt::format(
+        "more threads would be stopped in the middle of a step, so the default is --threads {}; raise the "
+        "quota for more",
+        num_available_cpus(files));
   } else if (available < online) {
     finding.remedy = "an affinity mask (taskset, mpirun --bind-to, a cpuset) keeps the rest away";
   }

@@ -9,8 +9,8 @@
 #include "launcher/interrupt.h"
 #include "launcher/output.h"
 #include "launcher/session.h"
+#include "runtime/base/host_limits.h"
 #include "runtime/base/log.h"
-#include "runtime/base/thread_pool.h"
 
 namespace octet {
 namespace {
@@ -34,7 +34,7 @@ Status check_clock(BenchClock clock, const Backend& backend) {
 }
 
 void declare_threads(CLI::App& app, int& threads) {
-  app.add_option("--threads", threads, "default: as many as the affinity mask allows")
+  app.add_option("--threads", threads, "default: as many as the affinity mask and quota allow")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
 }

@@ -5,7 +5,7 @@
 #include "comm/comm_factory.h"
 #include "launcher/commands/commands.h"
 #include "launcher/paths.h"
-#include "runtime/base/thread_pool.h"
+#include "runtime/base/host_limits.h"
 
 namespace octet {
 namespace {
@@ -79,7 +79,8 @@ class ScalingCommand final : public Command {
     app.add_option("--prompt-tokens", options_.prefill_tokens, "tokens of the prompt whose prefill is timed; 0: none")
         ->check(CLI::Range(0, 1 << 20))
         ->capture_default_str();
-    app.add_option("--threads", options_.threads, "of all ranks of a layout together (default: the affinity mask)")
+    app.add_option("--threads", options_.threads,
+                   "of all ranks of a layout together (default: the affinity mask and quota)")
         ->check(CLI::Range(1, 1024))
         ->type_name("N");
     declare_device(app, options_.backend.device);
@@ -131,7 +132,7 @@ class ExchangeCommand final : public Command {
         ->capture_default_str();
     declare_device(app, backend_.device);
     app.add_option("--threads", backend_.num_threads,
-                   "of a rank (default: the affinity mask, shared among a host's ranks)")
+                   "of a rank (default: the affinity mask and quota, shared among a host's ranks)")
         ->check(CLI::Range(1, 1024))
         ->type_name("N");
     declare_rounds(app, options_.rounds);

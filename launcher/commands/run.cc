@@ -12,8 +12,8 @@
 #include "launcher/output.h"
 #include "launcher/paths.h"
 #include "launcher/supervisor.h"
+#include "runtime/base/host_limits.h"
 #include "runtime/base/log.h"
-#include "runtime/base/thread_pool.h"
 
 namespace octet {
 namespace {
@@ -23,7 +23,7 @@ using Words = std::vector<std::string>;
 // Cores of this host, hardware threads of one core counted once: what mpirun takes for its slots.
 int local_cores() {
   std::set<std::string> cores;
-  for (int cpu = 0; cpu < num_available_cpus(); ++cpu) {
+  for (const int cpu : allowed_cpus()) {
     std::ifstream file(fmt::format("/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
     std::string siblings;
     if (file >> siblings) cores.insert(siblings);

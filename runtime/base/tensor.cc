@@ -8,6 +8,8 @@
 #include <memory>
 #include <utility>
 
+#include "runtime/base/out_of_memory.h"
+
 namespace octet {
 
 std::string_view dtype_name(DType dtype) {
@@ -81,14 +83,15 @@ Buffer Buffer::host(size_t size) {
   if (size < 2 * kHugePage) {
     const size_t padded = std::max((size + 63) / 64 * 64, size_t{64});
     void* data = std::aligned_alloc(64, padded);
-    OCTET_CHECK(data != nullptr, "out of memory: {} bytes", size);
+    if (data == nullptr) throw OutOfMemory(padded);
     std::memset(data, 0, padded);
     return {data, size, [](void* memory, size_t) { std::free(memory); }};
   }
   // The kernel zeroes pages on first touch, so a large buffer costs only what is used of it.
+  if (size > SIZE_MAX - kHugePage) throw OutOfMemory(size);
   const size_t mapped = size + kHugePage;
-  void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  OCTET_CHECK(mapping != MAP_FAILED, "out of memory: {} bytes", size);
+  void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) throw OutOfMemory(size);
   void* data = mapping;
   size_t space = mapped;
   std::align(kHugePage, size, data, space);

@@ -112,7 +112,7 @@ class Buffer {
   ~Buffer() { reset(); }
 
   // Host memory of `size` bytes, zeroed, aligned to 64 bytes; from 4 MiB on to 2 MiB, in huge pages where the system
-  // has them, and resident only once touched.
+  // has them, and resident only once touched. Throws OutOfMemory where the system refuses it.
   static Buffer host(size_t size);
 
   std::byte* data() const { return static_cast<std::byte*>(data_); }

@@ -1,11 +1,11 @@
 #include "runtime/base/thread_pool.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "runtime/base/check.h"
+#include "runtime/base/host_limits.h"
 
 namespace octet {
 namespace {
@@ -29,22 +29,21 @@ bool spin_until(const Done& done) {
 
 }  // namespace
 
-int num_available_cpus() {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  if (sched_getaffinity(0, sizeof(mask), &mask) != 0)
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return std::max(1, CPU_COUNT(&mask));
-}
-
 ThreadPool::ThreadPool(int num_threads) {
   const int total = num_threads == 0 ? num_available_cpus() : num_threads;
   OCTET_CHECK(total >= 1, "{} threads", total);
   workers_.reserve(static_cast<size_t>(total - 1));
-  for (int thread = 1; thread < total; ++thread) workers_.emplace_back([this, thread] { worker_main(thread); });
+  try {
+    for (int thread = 1; thread < total; ++thread) workers_.emplace_back([this, thread] { worker_main(thread); });
+  } catch (...) {  // no more threads are to be had
+    close();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { close(); }
+
+void ThreadPool::close() {
   closing_.store(true);
   loop_number_.fetch_add(1);
   loop_number_.notify_all();
@@ -73,6 +72,16 @@ void ThreadPool::run(Call call, int64_t num_tasks) {
     const uint32_t left = unfinished_.load(std::memory_order_acquire);
     if (left != 0) unfinished_.wait(left, std::memory_order_acquire);
   }
+  if (has_failed_.exchange(false)) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+// A task counts as finished however it ends: the caller waits for all of them.
+void ThreadPool::run_task(const Call& call, int64_t task, int thread) {
+  try {
+    call.invoke(call.context, task, thread);
+  } catch (...) {
+    if (!has_failed_.exchange(true)) failure_ = std::current_exception();
+  }
 }
 
 void ThreadPool::work(int thread) {
@@ -83,7 +92,7 @@ void ThreadPool::work(int thread) {
     const void* context = context_.load(std::memory_order_relaxed);
     const uint32_t num_tasks = num_tasks_.load(std::memory_order_relaxed);
     if (!state_.compare_exchange_weak(state, state - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
-    invoke(context, num_tasks - static_cast<uint32_t>(state), thread);
+    run_task({invoke, context}, num_tasks - static_cast<uint32_t>(state), thread);
     if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
     state = state_.load(std::memory_order_acquire);
   }

@@ -3,23 +3,22 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <thread>
 #include <vector>
 
 namespace octet {
 
-// Number of CPUs that this process may run on (its affinity mask).
-int num_available_cpus();
-
 // parallel_for() hands tasks out one by one, so uneven tasks and uneven threads balance themselves. The caller works,
-// too. A worker without work spins for a moment, then sleeps. No allocation after construction.
+// too. A worker without work spins for a moment, then sleeps. No allocation after construction. An exception that
+// leaves a task leaves parallel_for(), too, once no task runs any more; of several, one.
 //
 // Thread safety: one thread uses a pool at a time, and a task never calls parallel_for() of its own pool. Everything
 // that a task wrote is visible to the caller when parallel_for() returns.
 class ThreadPool {
  public:
-  // `num_threads` counts the calling thread; 0: num_available_cpus().
+  // `num_threads` counts the calling thread; 0: num_available_cpus() (runtime/base/host_limits.h).
   explicit ThreadPool(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -44,8 +43,10 @@ class ThreadPool {
   };
 
   void run(Call call, int64_t num_tasks);
+  void close();
   // Claims and runs tasks of the current loop until none is left.
   void work(int thread);
+  void run_task(const Call& call, int64_t task, int thread);
   void worker_main(int thread);
   // Waits until a loop other than number `seen` has begun, or the pool is closing.
   void wait_for_loop(uint32_t seen);
@@ -59,6 +60,8 @@ class ThreadPool {
   alignas(64) std::atomic<uint32_t> unfinished_{0};
   alignas(64) std::atomic<uint32_t> loop_number_{0};  // what sleeping workers wait on
   std::atomic<bool> closing_{false};
+  std::atomic<bool> has_failed_{false};  // a task of this loop has thrown
+  std::exception_ptr failure_;           // what the first of them threw; read when the loop is over
   std::vector<std::thread> workers_;
 };
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "runtime/base/out_of_memory.h"
+
 namespace octet {
 namespace {
 
@@ -63,7 +65,12 @@ Result<RequestId> Engine::submit(Request request, RequestCallbacks callbacks) {
   OCTET_RETURN_IF_ERROR(validate_request(request, bounds_));
   const RequestId id = next_id_++;
   const auto [it, inserted] = active_.emplace(id, activate(std::move(request), std::move(callbacks), id));
-  scheduler_.add(it->second.samples.front().sequence);
+  try {
+    scheduler_.add(it->second.samples.front().sequence);
+  } catch (const std::bad_alloc&) {
+    active_.erase(it);
+    throw;
+  }
   return id;
 }
 
@@ -100,13 +107,22 @@ Result<bool> Engine::step() {
   plan_answers(step);
   const Clock::time_point scheduled = Clock::now();
   last_step_.seconds.schedule = seconds_between(start, scheduled);
-  const auto result = runner_.run(step.plan);
+  bool has_memory = true;
+  const auto result = [&]() -> Result<StepResult> {
+    try {
+      return runner_.run(step.plan);
+    } catch (const std::bad_alloc& error) {
+      has_memory = false;
+      return out_of_memory(error);
+    }
+  }();
   const Clock::time_point computed = Clock::now();
   last_step_.seconds.sample = result.ok() ? result->sample_seconds : 0;
   last_step_.seconds.model = seconds_between(scheduled, computed) - last_step_.seconds.sample;
   if (!result.ok()) {
     fail_everything(result.status());
-    return result.status();
+    if (has_memory) return result.status();
+    return !active_.empty();
   }
   scheduler_.commit();
   ++totals_.num_steps;

@@ -65,7 +65,8 @@ class Engine {
   // free, in the next step. Nothing if the request is unknown (say, already finished) or ends already.
   void cancel(RequestId id, FinishReason reason = FinishReason::kCancelled);
   // Computes one step and delivers what it brought; whether work is left. If the runner fails, every request finishes
-  // as kError and its status is returned.
+  // as kError and its status is returned. If it has no memory for the step (std::bad_alloc), every request finishes so,
+  // too, and the engine is as good as before.
   Result<bool> step();
   // Steps until no work is left or the runner fails.
   Status run_until_idle();

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <span>
 
+#include "runtime/base/out_of_memory.h"
+
 namespace octet {
 namespace {
 
@@ -106,8 +108,9 @@ Result<StepResult> LeadingRunner::run(const StepPlan& plan) {
   world_.progress().set_place(kNoLayer, Phase::kPlan);
   serialise_plan(plan, message_);
   world_.host().broadcast(message_, /*root=*/0);
-  auto result = local_.run(plan);
-  world_.progress().set_idle(true);  // until the engine has decided on the next step
+  auto result = or_out_of_memory([&] { return local_.run(plan); });
+  if (!result.ok()) world_.fail(result.status());  // the followers are in the middle of this step
+  world_.progress().set_idle(true);                // until the engine has decided on the next step
   return result;
 }
 
@@ -119,7 +122,7 @@ Status follow(CommWorld& world, ModelRunner& local) {
     world.host().broadcast(message, /*root=*/0);
     if (message.empty()) return ok_status();
     parse_plan(message, plan);
-    OCTET_ASSIGN_OR_RETURN([[maybe_unused]] const StepResult result, local.run(plan));
+    OCTET_RETURN_IF_ERROR(or_out_of_memory([&] { return local.run(plan); }).status());
   }
 }
 

@@ -2,13 +2,17 @@
 
 #include <utility>
 
+#include "runtime/base/out_of_memory.h"
 #include "runtime/service/rpc_status.h"
 
 namespace octet {
 
 EngineThread::EngineThread(ModelRunner& runner, const EngineOptions& options, EngineObserver& observer)
     : engine_(runner, options), observer_(observer), stats_(engine_.stats()) {
-  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  thread_ = std::jthread([this](const std::stop_token& stop) {
+    const Status status = or_out_of_memory([&] { return run(stop); });
+    if (!status.ok()) observer_.on_failure(status);
+  });
 }
 
 EngineThread::~EngineThread() {
@@ -27,17 +31,18 @@ EngineStats EngineThread::stats() const {
   return stats_;
 }
 
-void EngineThread::run(const std::stop_token& stop) {
+Status EngineThread::run(const std::stop_token& stop) {
   while (take_submitted(stop)) {
     cancel_ended();
     const Result<bool> stepped = engine_.step();
     std::erase_if(calls_, [](const auto& entry) { return entry.second->answer().done(); });
     publish();
-    if (!stepped.ok()) return observer_.on_failure(stepped.status());
+    if (!stepped.ok()) return stepped.status();
     observer_.on_step(engine_.last_step(), current_stats());
     const std::chrono::duration<double> round = GenerationCall::Clock::now() - round_begin_;
     service_seconds_ += round.count() - engine_.last_step().seconds.total();
   }
+  return ok_status();
 }
 
 // Waits for work if there is none; whether to go on.
@@ -65,11 +70,13 @@ void EngineThread::start(const std::shared_ptr<GenerationCall>& call) {
   };
   callbacks.on_finish = [this, &known](const FinishEvent& event) { on_finish(known, event); };
   callbacks.on_prompt_logprobs = [&known](const PromptTokenEvent& event) { known.answer().on_prompt_logprobs(event); };
-  const auto id = engine_.submit(known.job().request, std::move(callbacks));
+  const auto id = or_out_of_memory([&] { return engine_.submit(known.job().request, std::move(callbacks)); });
   if (id.ok()) {
     calls_[*id] = call;
   } else {
-    known.end(rpc_error(grpc::StatusCode::INVALID_ARGUMENT, id.status().message()));
+    const bool is_bad = id.status().code() == StatusCode::kInvalidInput;
+    known.end(
+        rpc_error(is_bad ? grpc::StatusCode::INVALID_ARGUMENT : grpc::StatusCode::INTERNAL, id.status().message()));
   }
 }
 

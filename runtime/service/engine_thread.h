@@ -42,7 +42,7 @@ class EngineThread {
  private:
   using Calls = std::map<RequestId, std::shared_ptr<GenerationCall>>;
 
-  void run(const std::stop_token& stop);
+  Status run(const std::stop_token& stop);  // until it is told to stop, or cannot go on
   bool take_submitted(const std::stop_token& stop);
   void start(const std::shared_ptr<GenerationCall>& call);
   void on_finish(GenerationCall& call, const FinishEvent& event);

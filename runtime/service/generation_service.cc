@@ -3,6 +3,7 @@
 #include <random>
 
 #include "runtime/base/log.h"
+#include "runtime/base/out_of_memory.h"
 #include "runtime/base/quote.h"
 #include "runtime/service/api_key.h"
 #include "runtime/service/prompt_parser.h"
@@ -191,13 +192,13 @@ Rpc* GenerationService::take(grpc::CallbackServerContext& context, const v1::Gen
 
 void GenerationService::parse(const std::shared_ptr<GenerationCall>& call, const v1::GenerateRequest& request) {
   if (call->ended()) return;
-  auto job = parse_generate(request, facts_.model, facts_.limits);
-  const Status status = job.ok() ? call->set_job(*std::move(job), facts_.model) : job.status();
-  if (!status.ok()) {
-    call->end(rpc_status(status));
-    return;
-  }
-  engine_.load()->submit(call);
+  const Status status = or_out_of_memory([&]() -> Status {
+    OCTET_ASSIGN_OR_RETURN(auto job, parse_generate(request, facts_.model, facts_.limits));
+    OCTET_RETURN_IF_ERROR(call->set_job(std::move(job), facts_.model));
+    engine_.load()->submit(call);
+    return ok_status();
+  });
+  if (!status.ok()) call->end(rpc_status(status));
 }
 
 void GenerationService::on_end(const GenerationCall& call, const grpc::Status& status) {
@@ -228,7 +229,7 @@ grpc::ServerUnaryReactor* GenerationService::run_later(grpc::CallbackServerConte
     status = rpc_retry(RpcCode::RESOURCE_EXHAUSTED, "too many requests wait to be read", kRetryWhileFull);
   }
   if (status.ok()) {
-    work_.post([reactor, work] { reactor->Finish(rpc_status(work())); });
+    work_.post([reactor, work] { reactor->Finish(rpc_status(or_out_of_memory(work))); });
   } else {
     reactor->Finish(status);
   }

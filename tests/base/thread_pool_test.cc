@@ -6,6 +6,8 @@
 #include <numeric>
 #include <set>
 
+#include "runtime/base/host_limits.h"
+
 namespace octet {
 namespace {
 
@@ -59,6 +61,24 @@ TEST_P(ThreadPoolTest, WaitsForATaskThatTakesLong) {
   EXPECT_EQ(finished.load(), 4);
 }
 
+TEST_P(ThreadPoolTest, AnExceptionReachesTheCallerWhenNoTaskRunsAnyMore) {
+  ThreadPool pool(GetParam());
+  for (int loop = 0; loop < 100; ++loop) {
+    std::atomic<int> running{0};
+    const auto task = [&running](int64_t number, int) {
+      ++running;
+      std::this_thread::yield();
+      --running;
+      if (number % 3 == 1) throw std::bad_alloc();
+    };
+    EXPECT_THROW(pool.parallel_for(20, task), std::bad_alloc);
+    EXPECT_EQ(running.load(), 0);
+    std::atomic<int> finished{0};
+    pool.parallel_for(20, [&finished](int64_t, int) { ++finished; });
+    EXPECT_EQ(finished.load(), 20);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadPoolTest, testing::Values(1, 2, 3, 8));
 
 TEST(ThreadPool, TasksRunOnSeveralThreads) {
@@ -72,7 +92,7 @@ TEST(ThreadPool, TasksRunOnSeveralThreads) {
   EXPECT_EQ(arrived.load(), 3);
 }
 
-TEST(ThreadPool, ZeroMeansTheAffinityMask) { EXPECT_EQ(ThreadPool(0).num_threads(), num_available_cpus()); }
+TEST(ThreadPool, ZeroMeansAllCpusThatMayBeUsed) { EXPECT_EQ(ThreadPool(0).num_threads(), num_available_cpus()); }
 
 }  // namespace
 }  // namespace octet

@@ -44,6 +44,7 @@ class FakeRunner final : public ModelRunner {
   int64_t max_context() const override { return options_.max_context; }
 
   Result<StepResult> run(const StepPlan& plan) override {
+    if (std::exchange(lacks_memory, false)) throw std::bad_alloc();
     EXPECT_EQ(plan.step, num_steps_++);
     EXPECT_EQ(std::ssize(plan.groups), options_.num_groups);
     if (fail_from_step && plan.step >= *fail_from_step) return failed("rank 1 is lost");
@@ -58,6 +59,7 @@ class FakeRunner final : public ModelRunner {
   }
 
   std::optional<uint64_t> fail_from_step;
+  bool lacks_memory = false;              // for the next step alone
   std::optional<uint64_t> nan_from_step;  // in the first row of logits, the oldest request's
 
  private:

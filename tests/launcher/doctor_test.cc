@@ -2,6 +2,7 @@
 #include <map>
 
 #include "launcher/checkup/checkup.h"
+#include "runtime/base/host_limits.h"
 #include "tests/launcher/run_octet.h"
 
 namespace octet::testing {
@@ -13,6 +14,11 @@ using ::testing::Eq;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+
+std::optional<int64_t> memory_limit(const KernelFiles& files) {
+  const auto lowest = lowest_memory_limit(files);
+  return lowest ? std::optional(lowest->limit) : std::nullopt;
+}
 
 class DoctorTest : public ::testing::Test {
  protected:
@@ -62,7 +68,7 @@ TEST_F(DoctorTest, MemoryLimitsOfVersion1AreUnderstood) {
   EXPECT_EQ(cpu_quota(files()), 0.5);
   const Finding memory = about(check_memory(files()), "memory");
   EXPECT_EQ(memory.grade, Grade::kHint);
-  EXPECT_THAT(memory.text, HasSubstr("a control group allows 1.0 MB"));
+  EXPECT_THAT(memory.text, HasSubstr("control group / allows 1.0 MB"));
 }
 
 TEST_F(DoctorTest, AQuotaBelowTheThreadsIsToldWithTheNumberThatFits) {

@@ -30,12 +30,36 @@ TEST(KvBudget, ADeviceGivesPagesWhatTheModelLeaves) {
   EXPECT_EQ(choose_pages(budget).value(), 7);
 }
 
-TEST(KvBudget, AHostGivesAQuarterAndAtLeastOnePage) {
+TEST(KvBudget, AHostGivesAQuarterAtMostAndWhatTheModelLeaves) {
   KvBudget budget = gpu_budget();
   budget.is_devices_own = false;
+  budget.weight_bytes = 10 * kGigabyte;
   EXPECT_EQ(choose_pages(budget).value(), 2000);
-  budget.available = 0;
+  budget.weight_bytes = 60 * kGigabyte;
+  EXPECT_EQ(choose_pages(budget).value(), 1494);  // 80 - 4 - 60 - 1 GB, and 50 MB for the program
+  budget.weight_bytes = 76 * kGigabyte;
+  EXPECT_THAT(choose_pages(budget).status().message(), AllOf(HasSubstr("76.0 GB"), HasSubstr("80.0 GB free")));
+  budget.available = 0;  // not known
   EXPECT_EQ(choose_pages(budget).value(), 1);
+}
+
+TEST(KvBudget, AHostRefusesWhatItDoesNotHave) {
+  KvBudget budget = gpu_budget();
+  budget.is_devices_own = false;
+  budget.bound = "control group /batch/job";
+  budget.requested_kv_bytes = int64_t{20} << 40;
+  const Status status = choose_pages(budget).status();
+  EXPECT_EQ(status.code(), StatusCode::kInvalidInput);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("22.0 TB"), HasSubstr("control group /batch/job has 80.0 GB free"),
+                                      HasSubstr("-kv-cache 14")));
+  budget.requested_kv_bytes = 14 * kGigabyte;
+  EXPECT_EQ(choose_pages(budget).value(), 1400);
+}
+
+TEST(KvBudget, WhatNoNumberOfRanksHelpsIsNotAdvised) {
+  KvBudget budget = gpu_budget();
+  budget.workspace_bytes = 79 * kGigabyte;
+  EXPECT_THAT(choose_pages(budget).status().message(), HasSubstr("no number of ranks"));
 }
 
 TEST(KvBudget, ARequestIsTakenWhereItFits) {

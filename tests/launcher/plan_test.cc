@@ -97,7 +97,7 @@ TEST(Plan, AModelThatDoesNotFitIsTold) {
   const TempFolder folder;
   write_file(folder / "c.toml", "ranks = 2\ndevice_memory_gb = 40\n");
   const std::vector<std::string> command = {"plan", "--model", mixtral(), "--cluster", folder / "c.toml"};
-  EXPECT_THAT(output_of(command), HasSubstr("does not fit: 7.0 GB more are needed"));
+  EXPECT_THAT(output_of(command), HasSubstr("does not fit: 9.1 GB more are needed"));
 }
 
 TEST(Plan, TextShowsEveryRankAndBothPhases) {

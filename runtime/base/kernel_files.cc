@@ -1,8 +1,9 @@
+#include "runtime/base/kernel_files.h"
+
 #include <algorithm>
 #include <charconv>
 #include <fstream>
-
-#include "launcher/checkup/checkup.h"
+#include <sstream>
 
 namespace octet {
 namespace {
@@ -14,18 +15,6 @@ std::string_view trimmed(std::string_view text) {
 }
 
 }  // namespace
-
-std::string_view grade_name(Grade grade) {
-  switch (grade) {
-    case Grade::kGood:
-      return "ok";
-    case Grade::kHint:
-      return "hint";
-    case Grade::kMissing:
-      return "missing";
-  }
-  return "?";
-}
 
 std::vector<std::string> KernelFiles::lines(const std::string& path) const {
   std::ifstream file(root_ / path);
@@ -52,6 +41,23 @@ std::optional<std::string> KernelFiles::field(const std::string& path, std::stri
     const size_t colon = line.find(':');
     if (colon == std::string::npos || trimmed(std::string_view(line).substr(0, colon)) != name) continue;
     return std::string(trimmed(std::string_view(line).substr(colon + 1)));
+  }
+  return std::nullopt;
+}
+
+std::optional<int64_t> KernelFiles::field_bytes(const std::string& path, std::string_view name) const {
+  std::istringstream value(field(path, name).value_or(""));
+  int64_t kilobytes = 0;
+  if (!(value >> kilobytes)) return std::nullopt;
+  return kilobytes * 1024;
+}
+
+std::optional<int64_t> KernelFiles::entry(const std::string& path, std::string_view name) const {
+  for (const std::string& line : lines(path)) {
+    std::istringstream words(line);
+    std::string word;
+    int64_t value = 0;
+    if (words >> word >> value && word == name) return value;
   }
   return std::nullopt;
 }
