@@ -14,18 +14,6 @@ Result<T> complete(const Unpacker& unpacker, T value, bool sensible = true) {
 
 }  // namespace
 
-std::vector<std::byte> pack_hello(const Hello& hello) {
-  return Packer().number(hello.secret).number(static_cast<uint64_t>(hello.rank)).bytes();
-}
-
-Result<Hello> unpack_hello(std::span<const std::byte> payload) {
-  Unpacker unpacker(payload);
-  Hello hello;
-  hello.secret = unpacker.number();
-  hello.rank = static_cast<int>(unpacker.number());
-  return complete(unpacker, hello);
-}
-
 std::vector<std::byte> pack_report(const ProgressReport& report) {
   const Place& place = report.place;
   Packer packer;

@@ -13,7 +13,10 @@
 namespace octet {
 
 enum class MessageType : uint8_t {
-  kHello,    // the job's secret, and which rank is speaking
+  kChallenge,  // the first four: comm/handshake.h
+  kHello,
+  kWelcome,
+  kReady,
   kBeat,     // a ProgressReport
   kGoodbye,  // the sender leaves in good order
   kFailure,  // the job ends: exit code and line
@@ -24,11 +27,6 @@ struct Message {
   std::vector<std::byte> payload;
 };
 
-struct Hello {
-  uint64_t secret = 0;
-  int rank = 0;
-};
-
 // Why a job ends, for a person: one line that names the rank and its host.
 struct JobFailure {
   int exit_code = 3;
@@ -36,12 +34,10 @@ struct JobFailure {
   std::string line;
 };
 
-std::vector<std::byte> pack_hello(const Hello& hello);
 std::vector<std::byte> pack_report(const ProgressReport& report);
 std::vector<std::byte> pack_failure(const JobFailure& failure);
 
 // A payload that is not what it should be is an error, never more.
-Result<Hello> unpack_hello(std::span<const std::byte> payload);
 Result<ProgressReport> unpack_report(std::span<const std::byte> payload);
 Result<JobFailure> unpack_failure(std::span<const std::byte> payload);
 

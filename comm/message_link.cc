@@ -13,7 +13,6 @@ namespace octet {
 namespace {
 
 constexpr size_t kHeaderBytes = 5;
-constexpr uint32_t kMaxPayload = 1 << 20;
 
 }  // namespace
 
@@ -46,7 +45,7 @@ void MessageLink::flush() {
 
 void MessageLink::read_available() {
   std::array<std::byte, 4096> block;
-  while (!closed_ && unread_.size() <= kHeaderBytes + kMaxPayload) {
+  while (!closed_ && unread_.size() <= kHeaderBytes + max_payload_) {
     const ssize_t received = recv(fd(), block.data(), block.size(), 0);
     if (received > 0) {
       unread_.insert(unread_.end(), block.begin(), block.begin() + received);
@@ -66,7 +65,7 @@ std::optional<Message> MessageLink::next() {
   uint32_t size = 0;
   std::memcpy(&size, unread_.data(), sizeof(size));
   const auto type = static_cast<MessageType>(unread_[sizeof(size)]);
-  if (size > kMaxPayload || type > MessageType::kFailure) {
+  if (size > max_payload_ || type > MessageType::kFailure) {
     closed_ = true;
     unread_.clear();
     return std::nullopt;

@@ -14,8 +14,13 @@ namespace octet {
 // Frames: payload size (4 bytes), MessageType (1 byte), payload.
 class MessageLink {
  public:
+  static constexpr size_t kMaxPayload = size_t{1} << 20;
+
   // A connected socket.
   explicit MessageLink(UniqueFd socket);
+
+  // A longer payload than this is nonsense from now on, and no more than one such is kept: 1 MiB, unless it is said.
+  void limit_payload(size_t bytes) { max_payload_ = bytes; }
 
   int fd() const { return socket_.get(); }
 
@@ -36,6 +41,7 @@ class MessageLink {
   void read_available();
 
   UniqueFd socket_;
+  size_t max_payload_ = kMaxPayload;
   std::vector<std::byte> unsent_;
   std::vector<std::byte> unread_;
   bool closed_ = false;

@@ -12,38 +12,55 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <sstream>
 
 namespace octet {
 namespace {
 
 Status system_error(const std::string& what) { return failed("{}: {}", what, std::strerror(errno)); }
 
-// A listening socket of the family, or an invalid one with errno set. IPv6 takes IPv4 connections, too.
+// A listening socket, or an invalid one with errno set. IPv6's any address takes IPv4 connections, too. A connection
+// that is gone before it is taken must not hold who takes it: the socket never blocks.
 UniqueFd bind_and_listen(const sockaddr* address, socklen_t size, int backlog) {
-  UniqueFd socket(::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd socket(::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const int off = 0;
   if (address->sa_family == AF_INET6) setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
   if (!socket.valid() || bind(socket.get(), address, size) != 0 || listen(socket.get(), backlog) != 0) return {};
   return socket;
 }
 
-UniqueFd listen_ipv4(bool loopback_only, int backlog) {
+UniqueFd listen_ipv4(const in_addr& where, int backlog) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(loopback_only ? INADDR_LOOPBACK : INADDR_ANY);
+  address.sin_addr = where;
   return bind_and_listen(reinterpret_cast<const sockaddr*>(&address), sizeof(address), backlog);
 }
 
-UniqueFd listen_everywhere(int backlog) {
+UniqueFd listen_ipv6(const in6_addr& where, int backlog) {
   sockaddr_in6 address{};
   address.sin6_family = AF_INET6;
-  address.sin6_addr = in6addr_any;
-  UniqueFd both = bind_and_listen(reinterpret_cast<const sockaddr*>(&address), sizeof(address), backlog);
-  return both.valid() ? std::move(both) : listen_ipv4(false, backlog);
+  address.sin6_addr = where;
+  return bind_and_listen(reinterpret_cast<const sockaddr*>(&address), sizeof(address), backlog);
+}
+
+UniqueFd listen_at(const std::string& address, int backlog) {
+  in_addr ipv4{};
+  in6_addr ipv6{};
+  if (inet_pton(AF_INET, address.c_str(), &ipv4) == 1) return listen_ipv4(ipv4, backlog);
+  if (inet_pton(AF_INET6, address.c_str(), &ipv6) == 1) return listen_ipv6(ipv6, backlog);
+  errno = EINVAL;
+  return {};
+}
+
+UniqueFd listen_everywhere(int backlog) {
+  UniqueFd both = listen_ipv6(in6addr_any, backlog);
+  return both.valid() ? std::move(both) : listen_ipv4({htonl(INADDR_ANY)}, backlog);
 }
 
 uint16_t port_of(const UniqueFd& socket) {
@@ -88,6 +105,38 @@ std::string reachable_address(const ifaddrs& entry) {
   return text;
 }
 
+// Whether the address is the one that `network` is, or in it where it has a length behind a slash.
+bool is_in_network(const std::string& address, const std::string& network) {
+  const size_t slash = network.find('/');
+  const std::string base = network.substr(0, slash);
+  for (const auto& [family, size] : {std::pair(AF_INET, 4), std::pair(AF_INET6, 16)}) {
+    std::array<unsigned char, 16> mine{}, theirs{};
+    if (inet_pton(family, address.c_str(), mine.data()) != 1 || inet_pton(family, base.c_str(), theirs.data()) != 1)
+      continue;
+    int bits = size * 8;
+    if (slash != std::string::npos) {
+      const char* end = network.data() + network.size();
+      const auto [rest, error] = std::from_chars(network.data() + slash + 1, end, bits);
+      if (error != std::errc() || rest != end || bits < 0 || bits > size * 8) return false;
+    }
+    for (int bit = 0; bit < bits; ++bit) {
+      const auto byte = static_cast<size_t>(bit / 8);
+      if (((mine[byte] ^ theirs[byte]) & (0x80 >> bit % 8)) != 0) return false;
+    }
+    return true;
+  }
+  return false;
+}
+
+bool is_wanted(const ifaddrs& entry, const std::string& address, const std::string& which) {
+  if (which.empty()) return (entry.ifa_flags & IFF_LOOPBACK) == 0;
+  std::istringstream words(which);
+  for (std::string word; std::getline(words, word, ',');) {
+    if (word == entry.ifa_name || is_in_network(address, word)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
@@ -103,10 +152,10 @@ void UniqueFd::reset() {
   fd_ = -1;
 }
 
-Result<ListeningSocket> listen_tcp(bool loopback_only, int backlog) {
+Result<ListeningSocket> listen_tcp(const std::string& address, int backlog) {
   ListeningSocket listener;
-  listener.socket = loopback_only ? listen_ipv4(true, backlog) : listen_everywhere(backlog);
-  if (!listener.socket.valid()) return system_error("cannot listen on a free port");
+  listener.socket = address.empty() ? listen_everywhere(backlog) : listen_at(address, backlog);
+  if (!listener.socket.valid()) return system_error(fmt::format("cannot listen on a free port of {}", address));
   listener.port = port_of(listener.socket);
   return listener;
 }
@@ -134,15 +183,14 @@ Result<UniqueFd> connect_tcp(const std::string& address, uint16_t port, std::chr
   return failed("{} port {}: {}", address, port, last_error.message());
 }
 
-std::vector<std::string> own_addresses(const std::string& interface) {
+std::vector<std::string> own_addresses(const std::string& which) {
   ifaddrs* entries = nullptr;
   if (getifaddrs(&entries) != 0) return {};
   const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(entries, freeifaddrs);
   std::vector<std::string> addresses;
   for (const ifaddrs* entry = entries; entry != nullptr; entry = entry->ifa_next) {
-    const bool wanted = interface.empty() ? (entry->ifa_flags & IFF_LOOPBACK) == 0 : interface == entry->ifa_name;
-    const std::string address = wanted ? reachable_address(*entry) : "";
-    if (!address.empty()) addresses.push_back(address);
+    const std::string address = reachable_address(*entry);
+    if (!address.empty() && is_wanted(*entry, address, which)) addresses.push_back(address);
   }
   std::stable_partition(addresses.begin(), addresses.end(),
                         [](const std::string& text) { return text.find(':') == std::string::npos; });

@@ -33,17 +33,18 @@ struct ListeningSocket {
   uint16_t port = 0;
 };
 
-// Listens on a free port: of the loopback interface only, or of all.
-Result<ListeningSocket> listen_tcp(bool loopback_only, int backlog);
+// Listens on a free port of that address of this host (a number), or of all where it is empty.
+Result<ListeningSocket> listen_tcp(const std::string& address, int backlog);
 
-// The next connection that comes within the time.
+// The next connection that comes within the time. kFailed where none does, or this process has no descriptor for it.
 Result<UniqueFd> accept_tcp(const ListeningSocket& listener, std::chrono::milliseconds limit);
 
 // `address` is a name or a number, IPv4 or IPv6.
 Result<UniqueFd> connect_tcp(const std::string& address, uint16_t port, std::chrono::milliseconds limit);
 
-// Addresses by which other hosts may reach this one, of the interface of that name or of all but loopback, IPv4 first.
-std::vector<std::string> own_addresses(const std::string& interface);
+// Addresses of this host by which others may reach it, IPv4 first: those that `which` names, by interface ("eth0"),
+// address ("10.0.0.1") or network ("10.0.0.0/8"), several separated by commas; empty: all but loopback's.
+std::vector<std::string> own_addresses(const std::string& which);
 
 // Equal for two processes that share a loopback interface: same running kernel, same network namespace.
 std::string loopback_identity();

@@ -16,9 +16,16 @@ struct RankLink {
 };
 
 // Collective over the world. Rank 0 gets a link to every other rank, in no particular order; each of these one to rank
-// 0. `address` (of rank 0's; empty: all it has) is an interface's name or an address by which all others reach rank 0.
-// Fails on every rank if one cannot connect. A stranger that connects is turned away: it does not know the secret that
-// rank 0 has told its ranks.
+// 0. Rank 0 listens for as long as this takes: on one host on its loopback interface, on several at the first of its
+// addresses that `address` names (own_addresses; or anything else by which all others reach it), at all of them where
+// `address` is empty. Fails on every rank if one cannot connect.
+//
+// Strangers that call meanwhile, be they silent, slow, many, or talking nonsense, are turned away (comm/handshake.h:
+// they do not know the secret that rank 0 has told its ranks) and neither hold up the job nor take more than a few
+// hundred kilobytes and kMaxCallers descriptors.
 Result<std::vector<RankLink>> connect_watchdogs(CommWorld& world, const std::string& address);
+
+// Callers that rank 0 hears at a time. Whoever has been silent for longest makes room for the next.
+inline constexpr size_t kMaxCallers = 128;
 
 }  // namespace octet

@@ -25,8 +25,8 @@ namespace octet {
 struct WatchdogOptions {
   std::chrono::milliseconds interval{500};  // between heartbeats; shorter notices sooner, and costs a message each
   WatchLimits limits;                       // silence: at least two intervals
-  std::string address;                      // by which others reach rank 0: an interface's name or an address; empty:
-                                            // the first of rank 0's that answers
+  std::string address;                      // where rank 0 listens and others reach it (connect_watchdogs); empty: on
+                                            // one host its loopback interface, else the first address that answers
   // Called once in every rank before it ends, in the watchdog's thread, on rank 0 before the others are told: the place
   // to end what clients wait for, quickly. The failure's line is already on stderr of the rank that found it.
   std::function<void(const JobFailure&)> on_failure;

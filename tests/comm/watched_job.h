@@ -99,6 +99,7 @@ class WatchedJob {
   }
 
   const std::string& text() const { return text_; }
+  pid_t mpirun() const { return mpirun_; }
 
   // Lines that a watchdog printed, callbacks apart.
   std::vector<std::string> verdicts() const {

@@ -1,0 +1,94 @@
+#include "comm/handshake.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+#include "comm/pack.h"
+#include "runtime/base/check.h"
+
+namespace octet {
+namespace {
+
+// `side` tells the two ends' proofs apart.
+Bytes32 prove(const Bytes32& secret, std::string_view side, const Bytes32& challenge, int rank, const Bytes32& number) {
+  std::vector<std::byte> said = Packer().text(side).number(static_cast<uint64_t>(rank)).bytes();
+  said.insert(said.end(), challenge.begin(), challenge.end());
+  said.insert(said.end(), number.begin(), number.end());
+  Bytes32 proof{};
+  unsigned size = 0;
+  const unsigned char* done = HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+                                   reinterpret_cast<const unsigned char*>(said.data()), said.size(),
+                                   reinterpret_cast<unsigned char*>(proof.data()), &size);
+  OCTET_CHECK(done != nullptr && size == proof.size(), "HMAC-SHA256 of {} bytes", size);
+  return proof;
+}
+
+bool equal(const Bytes32& a, const Bytes32& b) { return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0; }
+
+Status damaged() { return failed("a damaged message"); }
+
+}  // namespace
+
+Bytes32 draw_random() {
+  Bytes32 bytes{};
+  ssize_t drawn = 0;
+  do {  // so few bytes come at once
+    drawn = getrandom(bytes.data(), bytes.size(), 0);
+  } while (drawn < 0 && errno == EINTR);
+  OCTET_CHECK(drawn == static_cast<ssize_t>(bytes.size()), "getrandom: {}", std::strerror(errno));
+  return bytes;
+}
+
+Hello make_hello(const Bytes32& secret, const Bytes32& challenge, int rank, const Bytes32& number) {
+  return {rank, number, prove(secret, "octet rank calls", challenge, rank, number)};
+}
+
+Bytes32 make_welcome(const Bytes32& secret, const Bytes32& challenge, const Hello& hello) {
+  return prove(secret, "octet rank 0 answers", challenge, hello.rank, hello.number);
+}
+
+bool is_genuine(const Hello& hello, const Bytes32& secret, const Bytes32& challenge) {
+  return equal(hello.proof, make_hello(secret, challenge, hello.rank, hello.number).proof);
+}
+
+bool is_genuine_welcome(const Bytes32& welcome, const Bytes32& secret, const Bytes32& challenge, const Hello& hello) {
+  return equal(welcome, make_welcome(secret, challenge, hello));
+}
+
+std::vector<std::byte> pack_hello(const Hello& hello) {
+  std::vector<std::byte> bytes = Packer().number(static_cast<uint64_t>(hello.rank)).bytes();
+  bytes.insert(bytes.end(), hello.number.begin(), hello.number.end());
+  bytes.insert(bytes.end(), hello.proof.begin(), hello.proof.end());
+  return bytes;
+}
+
+std::vector<std::byte> pack_bytes32(const Bytes32& bytes) { return {bytes.begin(), bytes.end()}; }
+
+Result<Hello> unpack_hello(std::span<const std::byte> payload) {
+  Hello hello;
+  uint64_t rank = 0;
+  if (payload.size() != sizeof(rank) + hello.number.size() + hello.proof.size()) return damaged();
+  std::memcpy(&rank, payload.data(), sizeof(rank));
+  if (rank > INT32_MAX) return damaged();
+  hello.rank = static_cast<int>(rank);
+  payload = payload.subspan(sizeof(rank));
+  std::ranges::copy(payload.first(hello.number.size()), hello.number.begin());
+  std::ranges::copy(payload.last(hello.proof.size()), hello.proof.begin());
+  return hello;
+}
+
+Result<Bytes32> unpack_bytes32(std::span<const std::byte> payload) {
+  Bytes32 bytes{};
+  if (payload.size() != bytes.size()) return damaged();
+  std::ranges::copy(payload, bytes.begin());
+  return bytes;
+}
+
+}  // namespace octet
