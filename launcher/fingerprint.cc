@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "runtime/base/hash.h"
+#include "runtime/model/model_folder.h"
 
 namespace octet {
 namespace {
@@ -39,10 +40,14 @@ Result<std::vector<NamedHash>> fingerprint(const ModelFlags& flags, const fs::pa
     OCTET_ASSIGN_OR_RETURN(const uint64_t placement, hash_file(flags.placement));
     hashes.push_back({"the placement file", placement});
   }
-  for (const char* name : {"config.json", "params.json", "generation_config.json", "tokenizer.model"}) {
+  for (const char* name : {"config.json", "params.json", "generation_config.json"}) {
     if (!fs::exists(model / name)) continue;
     OCTET_ASSIGN_OR_RETURN(const uint64_t hash, hash_file((model / name).string()));
     hashes.push_back({name, hash});
+  }
+  if (const fs::path tokenizer = find_tokenizer_file(model); !tokenizer.empty()) {
+    OCTET_ASSIGN_OR_RETURN(const uint64_t hash, hash_file(tokenizer.string()));
+    hashes.push_back({tokenizer.filename().string(), hash});
   }
   std::vector<fs::path> weights;
   for (const auto& entry : fs::directory_iterator(model)) {

@@ -8,8 +8,16 @@ void declare_model_path(CLI::App& app, ModelFlags& flags) {
   app.add_option(
          "--model", flags.model,
          "directory of a checkpoint: Hugging Face (config.json) or Mistral-native (params.json) layout, weights as "
-         "safetensors; default: $OCTET_MODEL, else the shipped demo model")
+         "safetensors; a Hugging Face cache folder stands for the snapshot of its refs/main; default: $OCTET_MODEL, "
+         "else the shipped demo model")
       ->type_name("DIR");
+}
+
+CLI::Option* declare_tokenizer(CLI::App& app, ModelFlags& flags) {
+  return app
+      .add_option("--tokenizer", flags.tokenizer,
+                  "a tokenizer.model file, or a directory with one and its added tokens (default: the model's)")
+      ->type_name("FILE");
 }
 
 namespace {
@@ -48,9 +56,18 @@ void declare_rank_flags(CLI::App& app, ModelFlags& flags) {
 
 }  // namespace
 
+void declare_generation_config(CLI::App& app, ModelFlags& flags) {
+  app.add_option("--generation-config", flags.generation_config,
+                 "sampling defaults and end tokens from this file instead of the checkpoint's generation_config.json; "
+                 "none: neutral defaults, end tokens from config.json")
+      ->type_name("FILE|none")
+      ->group(kModelGroup);
+}
+
 void declare_model_flags(CLI::App& app, ModelFlags& flags) {
   declare_model_path(app, flags);
   const auto group = [&app](CLI::Option* option) { return option->group(kModelGroup); };
+  group(declare_tokenizer(app, flags));
   group(
       app.add_option("--device", flags.device, "where it runs: " + available_devices() + " (default: the best here)"));
   group(app.add_option("--threads", flags.threads,
@@ -84,7 +101,9 @@ void declare_model_flags(CLI::App& app, ModelFlags& flags) {
                        "start a sequence from the pages of another that begins alike: on, off; never changes a result"))
       ->check(CLI::IsMember({"on", "off"}))
       ->capture_default_str();
-  group(app.add_option("--max-context", flags.max_context, "longest sequence in tokens (default: the checkpoint's)"))
+  group(app.add_option("--max-context", flags.max_context,
+                       "longest sequence in tokens (default: the checkpoint's); beyond it only "
+                       "where the checkpoint does not say how long its own is"))
       ->check(CLI::Range(1, 1 << 24))
       ->type_name("N");
   group(

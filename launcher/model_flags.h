@@ -9,7 +9,9 @@
 namespace octet {
 
 struct ModelFlags {
-  std::string model;  // directory of a checkpoint; empty: the default
+  std::string model;              // directory of a checkpoint; empty: the default
+  std::string tokenizer;          // a tokenizer.model file or a model's directory; empty: the model's own
+  std::string generation_config;  // a file, or "none"; empty: the checkpoint's
   std::string device;
   int threads = 0;
   std::string isa;
@@ -33,7 +35,11 @@ struct ModelFlags {
 
 // --model alone, for commands that only read a checkpoint.
 void declare_model_path(CLI::App& app, ModelFlags& flags);
-// All of them.
+// --tokenizer alone, for commands that need no more than text.
+CLI::Option* declare_tokenizer(CLI::App& app, ModelFlags& flags);
+// --generation-config, for commands that generate.
+void declare_generation_config(CLI::App& app, ModelFlags& flags);
+// All but the last.
 void declare_model_flags(CLI::App& app, ModelFlags& flags);
 // Names of those that were given, --model aside.
 std::vector<std::string> given_model_flags(const CLI::App& app);

@@ -2,6 +2,7 @@
 
 #include "launcher/paths.h"
 #include "parallel/expert_placement.h"
+#include "runtime/base/log.h"
 #include "runtime/model/kv_store.h"
 #include "runtime/model/text_file.h"
 
@@ -9,6 +10,10 @@ namespace octet {
 
 std::filesystem::path model_path(const ModelFlags& flags) {
   return flags.model.empty() ? default_model() : std::filesystem::path(flags.model);
+}
+
+void say_remarks(const Checkpoint& checkpoint) {
+  for (const std::string& remark : checkpoint.remarks()) log_warning("{}", remark);
 }
 
 std::optional<DType> kv_dtype(const ModelFlags& flags) {

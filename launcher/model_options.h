@@ -10,12 +10,15 @@
 #include "launcher/model_flags.h"
 #include "parallel/row_layout_choice.h"
 #include "runtime/base/status.h"
+#include "runtime/model/checkpoint.h"
 #include "runtime/model/model_config.h"
 
 namespace octet {
 
 // The directory that the flags name, or the default model's.
 std::filesystem::path model_path(const ModelFlags& flags);
+// Says on the log what was left out of a checkpoint or passed over, a line each.
+void say_remarks(const Checkpoint& checkpoint);
 // --kv-dtype; unset: the device's default
 std::optional<DType> kv_dtype(const ModelFlags& flags);
 // --exchange

@@ -46,11 +46,10 @@ Status PromptBuilder::build_answer(std::vector<ChatMessage> messages, Generation
 }
 
 Result<GenerationInput> PromptBuilder::build(const PromptSource& source, GenerationParams params) {
-  GenerationInput input{.prompt = {}, .params = std::move(params), .eos_ids = session_.config().eos_ids};
+  GenerationInput input{.prompt = {}, .params = std::move(params), .eos_ids = session_.special_tokens().end};
   if (const auto* text = std::get_if<std::string>(&source)) {
     OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session_.require_tokenizer());
-    input.prompt = tokenizer->encode(*text);
-    input.prompt.insert(input.prompt.begin(), session_.config().bos_id);
+    input.prompt = tokenizer->with_special_tokens(tokenizer->encode(*text));
   } else if (const auto* ids = std::get_if<std::vector<TokenId>>(&source)) {
     input.prompt = *ids;
   } else {

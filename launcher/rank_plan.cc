@@ -4,6 +4,7 @@
 
 #include "launcher/model_options.h"
 #include "launcher/output.h"
+#include "runtime/model/model_folder.h"
 #include "runtime/model/shard_weights.h"
 
 namespace octet {
@@ -29,7 +30,8 @@ constexpr int64_t kBytesOfAbsentWeight = 2;
 }  // namespace
 
 Result<PlannedModel> open_planned_model(const std::filesystem::path& folder) {
-  if (has_weight_files(folder)) {
+  OCTET_ASSIGN_OR_RETURN(const std::filesystem::path resolved, resolve_model_folder(folder));
+  if (has_weight_files(resolved)) {
     OCTET_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(folder));
     ModelConfig config = checkpoint.config();
     return PlannedModel{std::move(config), std::move(checkpoint)};

@@ -19,6 +19,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/thread_pool.h"
 #include "runtime/model/check_weights.h"
+#include "runtime/model/model_folder.h"
 
 namespace octet {
 namespace {
@@ -27,7 +28,7 @@ int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageToke
 
 // The longest sequence to make room for.
 Result<int64_t> choose_context(const ModelFlags& flags, const ModelConfig& config) {
-  if (flags.max_context > config.max_positions) {
+  if (flags.max_context > config.max_positions && !config.assumed_positions) {
     return invalid_input("--max-context {}: the checkpoint's context is {}", flags.max_context, config.max_positions);
   }
   return flags.max_context > 0 ? flags.max_context : config.max_positions;
@@ -39,9 +40,10 @@ std::optional<DType> kept_dtype(const std::string& weights) {
   return std::nullopt;
 }
 
-Result<std::optional<Tokenizer>> open_tokenizer_if_any(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path / "tokenizer.model")) return std::optional<Tokenizer>();
-  OCTET_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::open(path));
+Result<std::optional<Tokenizer>> open_tokenizer_if_any(const ModelFlags& flags, const std::filesystem::path& path) {
+  if (flags.tokenizer.empty() && find_tokenizer_file(path).empty()) return std::optional<Tokenizer>();
+  OCTET_ASSIGN_OR_RETURN(Tokenizer tokenizer,
+                         Tokenizer::open(flags.tokenizer.empty() ? path : std::filesystem::path(flags.tokenizer)));
   return std::optional<Tokenizer>(std::move(tokenizer));
 }
 
@@ -52,7 +54,9 @@ Status agree_if_many(CommWorld& world, const Status& mine) { return world.size()
 
 Result<const Tokenizer*> Session::require_tokenizer() const {
   if (tokenizer_) return &*tokenizer_;
-  return invalid_input("{}: no tokenizer.model, so only token ids can be used (--ids)", path_.string());
+  return invalid_input(
+      "{}: no tokenizer.model, so only token ids can be used (--ids); --tokenizer names one that is elsewhere",
+      path_.string());
 }
 
 Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const SessionNeeds& needs) {
@@ -68,16 +72,25 @@ Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const Se
 }
 
 Status Session::open_model(const SessionNeeds& needs) {
-  OCTET_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(path_));
+  OCTET_ASSIGN_OR_RETURN(Checkpoint checkpoint,
+                         Checkpoint::open(path_, {.generation_config = flags_.generation_config}));
+  path_ = checkpoint.path();
+  if (leads()) say_remarks(checkpoint);
   if (flags_.check_weights) OCTET_RETURN_IF_ERROR(check_finite(checkpoint));
-  OCTET_ASSIGN_OR_RETURN(tokenizer_, open_tokenizer_if_any(path_));
+  OCTET_ASSIGN_OR_RETURN(tokenizer_, open_tokenizer_if_any(flags_, path_));
   config_ = checkpoint.config();
+  special_tokens_ = resolve_special_tokens(config_, tokenizer());
   generation_defaults_ = checkpoint.generation_defaults();
   bytes_per_weight_ = flags_.weights == "file"
                           ? static_cast<double>(checkpoint.file_bytes()) / static_cast<double>(config_.num_parameters())
                           : 2;
   checkpoint_ = std::move(checkpoint);
-  OCTET_ASSIGN_OR_RETURN(config_.max_positions, choose_context(flags_, config_));
+  OCTET_ASSIGN_OR_RETURN(const int64_t context, choose_context(flags_, config_));
+  if (leads() && context > config_.max_positions) {
+    log_info("--max-context {}: taken as it is; the checkpoint does not say how long its context is ({} is assumed)",
+             context, config_.max_positions);
+  }
+  config_.max_positions = context;
   const int threads = flags_.threads > 0 ? flags_.threads : std::max(1, num_available_cpus() / world_->local_size());
   OCTET_ASSIGN_OR_RETURN(backend_, make_backend({flags_.device, threads, flags_.isa, world_->local_rank()}));
   const LayoutRequest layout{world_->size(), flags_.tp, flags_.dp, flags_.ep, flags_.etp};

@@ -16,6 +16,7 @@
 #include "runtime/model/checkpoint.h"
 #include "runtime/model/distributed_runner.h"
 #include "runtime/model/mixtral.h"
+#include "runtime/model/special_tokens.h"
 #include "runtime/model/tokenizer.h"
 
 namespace octet {
@@ -51,6 +52,7 @@ class Session {
 
   const ModelConfig& config() const { return config_; }
   const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
+  const SpecialTokens& special_tokens() const { return special_tokens_; }
   // Null when the checkpoint has no tokenizer file: everything that takes ids works.
   const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
   // kInvalidInput when there is none.
@@ -87,6 +89,7 @@ class Session {
   MixtralOptions options_;
   ModelConfig config_;
   GenerationDefaults generation_defaults_;
+  SpecialTokens special_tokens_;
   std::optional<Tokenizer> tokenizer_;
   std::unique_ptr<CommWorld> world_;
   std::unique_ptr<Watchdog> watchdog_;  // of a job of several ranks

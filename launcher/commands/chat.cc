@@ -36,6 +36,7 @@ class ChatCommand final : public Command {
     declare_chat_flags(app, chat_);
     declare_client_flags(app, client_);
     sampling_.declare(app);
+    declare_generation_config(app, model_);
     declare_model_flags(app, model_);
     app_ = &app;
   }

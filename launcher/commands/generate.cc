@@ -52,6 +52,7 @@ class GenerateCommand final : public Command {
     declare_client_flags(app, client_);
     app.get_option("--server")->excludes(batch_option_);
     sampling_.declare(app);
+    declare_generation_config(app, model_);
     declare_model_flags(app, model_);
     app_ = &app;
   }

@@ -51,8 +51,7 @@ class LogitsCommand final : public Command {
       OCTET_ASSIGN_OR_RETURN(ids, parse_token_ids(text));
     } else {
       OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session->require_tokenizer());
-      ids = tokenizer->encode(text);
-      ids.insert(ids.begin(), session->config().bos_id);
+      ids = tokenizer->with_special_tokens(tokenizer->encode(text));
     }
     return write_logits(*session, std::move(ids));
   }

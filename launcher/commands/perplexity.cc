@@ -108,7 +108,7 @@ class PerplexityCommand final : public Command {
     if (!windows.ok()) return invalid_input("{}: {}", file_, windows.status().message());
     OCTET_RETURN_IF_ERROR(session->load());
     Engine engine(session->runner(), session->engine_options());
-    Scorer scorer(stream, *windows, session->config().bos_id);
+    Scorer scorer(stream, *windows, session->special_tokens().begin);
     OCTET_RETURN_IF_ERROR(scorer.run(engine));
     return json_ ? print_line(scorer.table().to_json()) : print(scorer.table().to_text());
   }

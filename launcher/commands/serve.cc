@@ -13,6 +13,7 @@
 #include "launcher/service_flags.h"
 #include "launcher/session.h"
 #include "runtime/base/log.h"
+#include "runtime/model/model_folder.h"
 
 namespace octet {
 namespace {
@@ -55,7 +56,12 @@ class ServeCommand final : public Command {
 
   void declare(CLI::App& app) override {
     declare_service_flags(app, options_);
+    app.add_option("--served-model-name", served_name_,
+                   "what the model is called in requests and in GetModelInfo (default: the name of its folder; of a "
+                   "Hugging Face cache folder ORGANISATION/NAME)")
+        ->type_name("NAME");
     declare_chat_flags(app, chat_);
+    declare_generation_config(app, model_);
     declare_model_flags(app, model_);
   }
 
@@ -80,7 +86,7 @@ class ServeCommand final : public Command {
  private:
   Result<ServedModel> describe(const Session& session) const {
     ServedModel model;
-    model.name = std::filesystem::canonical(session.path()).filename().string();
+    model.name = served_name_.empty() ? model_name(session.path()) : served_name_;
     model.config = session.config();
     model.defaults = session.generation_defaults();
     model.tokenizer = session.tokenizer();
@@ -154,6 +160,7 @@ class ServeCommand final : public Command {
   }
 
   ServerOptions options_;
+  std::string served_name_;  // empty: the folder's
   ChatFlags chat_;
   ModelFlags model_;
 };

@@ -7,23 +7,19 @@
 #include "launcher/output.h"
 #include "launcher/prompt_builder.h"
 #include "launcher/text_input.h"
+#include "runtime/model/model_folder.h"
 #include "runtime/model/tokenizer.h"
 
 namespace octet {
 namespace {
 
-struct TokenizerFlags {
-  ModelFlags model;
-  std::string tokenizer;
-};
-
-void declare_tokenizer_flags(CLI::App& app, TokenizerFlags& flags) {
-  declare_model_path(app, flags.model);
-  app.add_option("--tokenizer", flags.tokenizer, "a tokenizer.model file, instead of a model's")->type_name("FILE");
+void declare_tokenizer_flags(CLI::App& app, ModelFlags& flags) {
+  declare_model_path(app, flags);
+  declare_tokenizer(app, flags);
 }
 
-std::filesystem::path tokenizer_path(const TokenizerFlags& flags) {
-  return flags.tokenizer.empty() ? model_path(flags.model) : std::filesystem::path(flags.tokenizer);
+Result<std::filesystem::path> tokenizer_path(const ModelFlags& flags) {
+  return resolve_model_folder(flags.tokenizer.empty() ? model_path(flags) : std::filesystem::path(flags.tokenizer));
 }
 
 class TokenizeCommand final : public Command {
@@ -49,9 +45,11 @@ class TokenizeCommand final : public Command {
   }
 
   Status run() override {
-    OCTET_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::open(tokenizer_path(flags_)));
-    OCTET_ASSIGN_OR_RETURN(const std::vector<TokenId> ids,
-                           chat_option_->count() > 0 ? encode_chat(tokenizer) : encode_text(tokenizer));
+    OCTET_ASSIGN_OR_RETURN(const std::filesystem::path path, tokenizer_path(flags_));
+    OCTET_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::open(path));
+    OCTET_ASSIGN_OR_RETURN(std::vector<TokenId> ids,
+                           chat_option_->count() > 0 ? encode_chat(path, tokenizer) : encode_text(tokenizer));
+    if (no_bos_ && !ids.empty() && tokenizer.bos_id() == ids.front()) ids.erase(ids.begin());
     if (!json_) return print_ids(ids);
     nlohmann::ordered_json object{{"ids", ids}, {"pieces", nlohmann::ordered_json::array()}};
     for (const TokenId id : ids) object["pieces"].push_back(tokenizer.piece(id));
@@ -61,23 +59,18 @@ class TokenizeCommand final : public Command {
  private:
   Result<std::vector<TokenId>> encode_text(const Tokenizer& tokenizer) const {
     OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_input(input_));
-    std::vector<TokenId> ids = tokenizer.encode(text);
-    if (!no_bos_ && tokenizer.bos_id()) ids.insert(ids.begin(), *tokenizer.bos_id());
-    return ids;
+    return tokenizer.with_special_tokens(tokenizer.encode(text));
   }
 
-  Result<std::vector<TokenId>> encode_chat(const Tokenizer& tokenizer) const {
+  Result<std::vector<TokenId>> encode_chat(const std::filesystem::path& path, const Tokenizer& tokenizer) const {
     OCTET_ASSIGN_OR_RETURN(const std::string text, read_input_file(chat_file_));
     OCTET_ASSIGN_OR_RETURN(std::vector<ChatMessage> messages, parse_chat_file(chat_file_, text));
     if (chat_.safe_prompt) messages = with_safe_prompt(std::move(messages));
     ChatFlags chat = chat_;
-    const std::filesystem::path path = tokenizer_path(flags_);
     // A tokenizer file alone says nothing of a template.
     if (chat.chat_template.empty() && !std::filesystem::is_directory(path)) chat.chat_template = kDefaultChatTemplate;
     OCTET_ASSIGN_OR_RETURN(const ChatTemplate format, open_chat_template(chat, path, tokenizer));
-    OCTET_ASSIGN_OR_RETURN(std::vector<TokenId> ids, format.encode(messages, tokenizer));
-    if (no_bos_ && tokenizer.bos_id() == ids.front()) ids.erase(ids.begin());
-    return ids;
+    return format.encode(messages, tokenizer);
   }
 
   static Status print_ids(const std::vector<TokenId>& ids) {
@@ -90,7 +83,7 @@ class TokenizeCommand final : public Command {
   std::string chat_file_;
   CLI::Option* chat_option_ = nullptr;
   ChatFlags chat_;
-  TokenizerFlags flags_;
+  ModelFlags flags_;
   bool no_bos_ = false;
   bool json_ = false;
 };
@@ -112,7 +105,8 @@ class DetokenizeCommand final : public Command {
   }
 
   Status run() override {
-    OCTET_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::open(tokenizer_path(flags_)));
+    OCTET_ASSIGN_OR_RETURN(const std::filesystem::path path, tokenizer_path(flags_));
+    OCTET_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::open(path));
     OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_input(input_));
     OCTET_ASSIGN_OR_RETURN(const std::vector<TokenId> ids, parse_token_ids(text));
     for (const TokenId id : ids) {
@@ -125,7 +119,7 @@ class DetokenizeCommand final : public Command {
 
  private:
   TextInput input_;
-  TokenizerFlags flags_;
+  ModelFlags flags_;
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <set>
 #include <system_error>
 
+#include "runtime/model/foreign_file.h"
 #include "runtime/model/text_file.h"
 
 namespace octet {
@@ -24,7 +25,7 @@ Result<json> read_json_object(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path, error)) return json::object();
   OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kMaxFileBytes));
   json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!object.is_object()) return invalid_input("{}: not a JSON object", path.string());
+  if (!object.is_object()) return refuse_file(path, text, FileContent::kJson, invalid_input("not a JSON object"));
   return object;
 }
 
@@ -39,9 +40,20 @@ std::string token_content(const json& token) {
   return content->is_string() ? content->get<std::string>() : std::string();
 }
 
-bool flag(const json& object, const char* key) {
+bool flag(const json& object, const char* key, bool otherwise = false) {
   const auto it = object.find(key);
-  return it != object.end() && it->is_boolean() && it->get<bool>();
+  return it != object.end() && it->is_boolean() ? it->get<bool>() : otherwise;
+}
+
+// A name that `object` does not have stays as it is; null says that there is no such token.
+void read_names(const json& object, SpecialTokenNames* names) {
+  const auto read = [&](const char* key, std::optional<std::string>& name) {
+    if (const auto it = object.find(key); it != object.end()) name = token_content(*it);
+  };
+  read("bos_token", names->bos);
+  read("eos_token", names->eos);
+  read("unk_token", names->unk);
+  read("pad_token", names->pad);
 }
 
 // The tokens to which `object` gives a role: every "…_token" and the list "additional_special_tokens".
@@ -131,6 +143,14 @@ Result<AddedTokenFiles> read_added_tokens(const std::filesystem::path& model_dir
 
   AddedTokenFiles files;
   files.legacy = config.value("legacy", json(true)) != json(false);
+  files.add_bos = flag(config, "add_bos_token", true);
+  files.add_eos = flag(config, "add_eos_token", false);
+  read_names(config, &files.names);
+  files.names_file = config_path;
+  if (!config.contains("added_tokens_decoder") && !roles_map.empty()) {
+    read_names(roles_map, &files.names);
+    files.names_file = model_dir / "special_tokens_map.json";
+  }
   for (auto& [id, token] : tokens) files.tokens.push_back(std::move(token));
   return files;
 }

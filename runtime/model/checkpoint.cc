@@ -4,12 +4,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "runtime/base/check.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/base/quote.h"
 #include "runtime/model/checkpoint_files.h"
 #include "runtime/model/checkpoint_names.h"
+#include "runtime/model/foreign_file.h"
 #include "runtime/model/generation_config.h"
+#include "runtime/model/model_folder.h"
 
 namespace octet {
 namespace {
@@ -26,7 +30,7 @@ auto read_config(const fs::path& path, Parse parse) -> decltype(parse(std::strin
     return invalid_input("{}: {} bytes, over the limit of {}", path.string(), file.bytes().size(), kMaxConfigBytes);
   }
   auto config = parse(file.text());
-  if (!config.ok()) return invalid_input("{}: {}", path.string(), config.status().message());
+  if (!config.ok()) return refuse_file(path, file.text(), FileContent::kJson, config.status());
   return config;
 }
 
@@ -34,14 +38,12 @@ bool is_weight_dtype(DType dtype) { return dtype == DType::kF32 || dtype == DTyp
 
 // Presence, dtype and shape of the tensor that a matrix lies in.
 Status check_matrix(const CheckpointFiles& files, const MatrixPlace& matrix) {
+  OCTET_RETURN_IF_ERROR(files.check(matrix.tensor));
   const TensorPlace place = files.find(matrix.tensor);
-  if (place.tensor == nullptr) {
-    return invalid_input("{}: tensor '{}' is missing", files.source().string(), matrix.tensor);
-  }
   const std::string path = place.file->path().string();
-  if (!is_weight_dtype(place.tensor->dtype)) {
+  if (!place.tensor->foreign_dtype.empty() || !is_weight_dtype(place.tensor->dtype)) {
     return invalid_input("{}: tensor '{}' has dtype {}; weights are BF16, F16 or F32", path, matrix.tensor,
-                         dtype_name(place.tensor->dtype));
+                         place.tensor->dtype_text());
   }
   if (place.tensor->shape != matrix.shape) {
     return invalid_input("{}: tensor '{}' has shape [{}]; the configuration asks for [{}]", path, matrix.tensor,
@@ -56,19 +58,17 @@ const LayoutNames& choose_names(CheckpointFormat format, const CheckpointFiles& 
   return fused ? kHfFusedNames : kHfNames;
 }
 
-// Sampling defaults, and the EOS ids that stand only there (fine-tunes often name them nowhere else).
-Status read_generation_config(const fs::path& folder, ModelConfig& config, GenerationDefaults& defaults) {
-  const fs::path path = folder / "generation_config.json";
+// The file with sampling defaults and end tokens; empty: none.
+fs::path generation_config_path(const fs::path& folder, const std::string& choice) {
+  if (choice == "none") return {};
+  if (!choice.empty()) return choice;
   std::error_code error;
-  if (!fs::exists(path, error)) return ok_status();
-  OCTET_ASSIGN_OR_RETURN(const GenerationConfig generation, read_config(path, [&](std::string_view text) {
-                           return parse_generation_config(text, config.vocab_size);
-                         }));
-  defaults = generation.defaults;
-  for (const TokenId id : generation.eos_ids) {
-    if (std::ranges::find(config.eos_ids, id) == config.eos_ids.end()) config.eos_ids.push_back(id);
-  }
-  return ok_status();
+  const fs::path path = folder / "generation_config.json";
+  return fs::exists(path, error) ? path : fs::path();
+}
+
+void add_remarks(const fs::path& path, const std::vector<std::string>& lines, std::vector<std::string>& remarks) {
+  for (const std::string& line : lines) remarks.push_back(fmt::format("{}: {}", path.string(), line));
 }
 
 }  // namespace
@@ -85,6 +85,11 @@ struct Checkpoint::Impl {
     }
   }
 
+  // The layers' tensors; counts what else is there.
+  Status check_tensors();
+  // End tokens that generation_config.json names count instead of the configuration's, as in the reference
+  // implementation's generate.
+  Status read_generation_config(const fs::path& path);
   // A view of a matrix that open() has checked.
   MatrixSource view(const MatrixPlace& matrix) const;
 
@@ -93,6 +98,8 @@ struct Checkpoint::Impl {
   GenerationDefaults defaults;
   CheckpointFiles files;
   CheckpointLayout layout;
+  std::unordered_set<const StoredTensor*> used;
+  std::vector<std::string> remarks;
   std::vector<int32_t> query_order, key_order;  // empty where rows are in halves already
 };
 
@@ -109,25 +116,76 @@ MatrixSource Checkpoint::Impl::view(const MatrixPlace& matrix) const {
   return source;
 }
 
-Result<ModelConfig> read_model_config(const fs::path& folder) {
-  std::error_code error;
-  const bool native = !fs::exists(folder / "config.json", error) && fs::exists(folder / "params.json", error);
-  return native ? read_config(folder / "params.json", parse_native_params)
-                : read_config(folder / "config.json", parse_hf_config);
+Status Checkpoint::Impl::check_tensors() {
+  const Status checked = layout.for_each([&](const MatrixPlace& matrix) {
+    OCTET_RETURN_IF_ERROR(check_matrix(files, matrix));
+    used.insert(files.find(matrix.tensor).tensor);
+    return ok_status();
+  });
+  int64_t num_unused = files.num_absent();
+  const StoredTensor* foreign = nullptr;
+  for (const SafetensorsFile& file : files.files()) {
+    for (const StoredTensor& tensor : file.tensors()) {
+      if (used.contains(&tensor)) continue;
+      ++num_unused;
+      if (!tensor.foreign_dtype.empty()) foreign = &tensor;
+    }
+  }
+  if (!checked.ok()) {  // perhaps for what was passed over
+    if (foreign == nullptr) return checked;
+    return invalid_input("{} (tensor {} has dtype '{}', which no layer reads)", checked.message(), quote(foreign->name),
+                         foreign->foreign_dtype);
+  }
+  if (num_unused > 0) {
+    remarks.push_back(fmt::format("{}: {} tensor{} that no layer uses {} passed over", files.source().string(),
+                                  num_unused, num_unused > 1 ? "s" : "", num_unused > 1 ? "are" : "is"));
+  }
+  return ok_status();
 }
 
-Result<Checkpoint> Checkpoint::open(const fs::path& path) {
-  OCTET_ASSIGN_OR_RETURN(const CheckpointFormat format, detect_format(path));
-  const bool native = format == CheckpointFormat::kNative;
-  OCTET_ASSIGN_OR_RETURN(ModelConfig config, native ? read_config(path / "params.json", parse_native_params)
-                                                    : read_config(path / "config.json", parse_hf_config));
-  GenerationDefaults defaults;
-  OCTET_RETURN_IF_ERROR(read_generation_config(path, config, defaults));
-  OCTET_ASSIGN_OR_RETURN(CheckpointFiles files, CheckpointFiles::open(path, format));
-  auto impl = std::make_unique<Impl>(path, std::move(config), std::move(files), format);
-  impl->defaults = defaults;
-  OCTET_RETURN_IF_ERROR(
-      impl->layout.for_each([&](const MatrixPlace& matrix) { return check_matrix(impl->files, matrix); }));
+Status Checkpoint::Impl::read_generation_config(const fs::path& path) {
+  if (path.empty()) return ok_status();
+  OCTET_ASSIGN_OR_RETURN(const GenerationConfig generation, read_config(path, [&](std::string_view text) {
+                           return parse_generation_config(text, config.vocab_size);
+                         }));
+  add_remarks(path, generation.left_out, remarks);
+  defaults = generation.defaults;
+  if (!generation.eos_ids.empty()) config.eos_ids = generation.eos_ids;
+  return ok_status();
+}
+
+namespace {
+
+Result<ModelConfig> read_config_of(const fs::path& folder, bool native, std::vector<std::string>& remarks) {
+  if (native) return read_config(folder / "params.json", parse_native_params);
+  const fs::path path = folder / "config.json";
+  std::vector<std::string> left_out;
+  OCTET_ASSIGN_OR_RETURN(ModelConfig config,
+                         read_config(path, [&](std::string_view text) { return parse_hf_config(text, &left_out); }));
+  add_remarks(path, left_out, remarks);
+  return config;
+}
+
+}  // namespace
+
+Result<ModelConfig> read_model_config(const fs::path& folder) {
+  OCTET_ASSIGN_OR_RETURN(const fs::path path, resolve_model_folder(folder));
+  std::error_code error;
+  const bool native = !fs::exists(path / "config.json", error) && fs::exists(path / "params.json", error);
+  std::vector<std::string> remarks;
+  return read_config_of(path, native, remarks);
+}
+
+Result<Checkpoint> Checkpoint::open(const fs::path& path, const CheckpointOptions& options) {
+  OCTET_ASSIGN_OR_RETURN(const fs::path folder, resolve_model_folder(path));
+  OCTET_ASSIGN_OR_RETURN(const CheckpointFormat format, detect_format(folder));
+  std::vector<std::string> remarks;
+  OCTET_ASSIGN_OR_RETURN(ModelConfig config, read_config_of(folder, format == CheckpointFormat::kNative, remarks));
+  OCTET_ASSIGN_OR_RETURN(CheckpointFiles files, CheckpointFiles::open(folder, format));
+  auto impl = std::make_unique<Impl>(folder, std::move(config), std::move(files), format);
+  impl->remarks = std::move(remarks);
+  OCTET_RETURN_IF_ERROR(impl->read_generation_config(generation_config_path(folder, options.generation_config)));
+  OCTET_RETURN_IF_ERROR(impl->check_tensors());
   return Checkpoint(std::move(impl));
 }
 
@@ -139,12 +197,18 @@ Checkpoint::~Checkpoint() = default;
 const fs::path& Checkpoint::path() const { return impl_->folder; }
 const ModelConfig& Checkpoint::config() const { return impl_->config; }
 const GenerationDefaults& Checkpoint::generation_defaults() const { return impl_->defaults; }
+const std::vector<std::string>& Checkpoint::remarks() const { return impl_->remarks; }
 
 std::vector<TensorListing> Checkpoint::tensors() const {
   std::vector<TensorListing> listings;
   for (const SafetensorsFile& file : impl_->files.files()) {
     for (const StoredTensor& tensor : file.tensors()) {
-      listings.push_back({tensor.name, tensor.dtype, tensor.shape, file.path().filename().string()});
+      listings.push_back({.name = tensor.name,
+                          .dtype = tensor.dtype,
+                          .dtype_text = std::string(tensor.dtype_text()),
+                          .is_used = impl_->used.contains(&tensor),
+                          .shape = tensor.shape,
+                          .file = file.path().filename().string()});
     }
   }
   return listings;

@@ -44,25 +44,35 @@ struct MoeTensors {
 // One tensor as the file lists it, for `inspect`.
 struct TensorListing {
   std::string name;
-  DType dtype = DType::kF32;
+  DType dtype = DType::kF32;  // of a tensor that is used
+  std::string dtype_text;     // as the file writes it
+  bool is_used = true;        // by a layer
   std::vector<int64_t> shape;
   std::string file;
 };
 
-// The configuration of the checkpoint in a folder; its weights need not be there.
+// The configuration of the checkpoint in a folder (resolve_model_folder is applied); its weights need not be there.
 Result<ModelConfig> read_model_config(const std::filesystem::path& folder);
+
+struct CheckpointOptions {
+  // Where sampling defaults and end tokens come from: a file instead of the folder's generation_config.json, or "none".
+  std::string generation_config = {};
+};
 
 class Checkpoint {
  public:
-  // `path` is a directory. Errors are kInvalidInput: one line with the path and the reason.
-  static Result<Checkpoint> open(const std::filesystem::path& path);
+  // `path` is a directory that holds a checkpoint or stands for one (resolve_model_folder). Errors are kInvalidInput:
+  // one line with the path and the reason.
+  static Result<Checkpoint> open(const std::filesystem::path& path, const CheckpointOptions& options = {});
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
   ~Checkpoint();
 
-  const std::filesystem::path& path() const;
+  const std::filesystem::path& path() const;  // the folder of the files
   const ModelConfig& config() const;
   const GenerationDefaults& generation_defaults() const;
+  // A line for each thing that was left out or passed over.
+  const std::vector<std::string>& remarks() const;
   std::vector<TensorListing> tensors() const;
   int64_t file_bytes() const;  // of all weight files
 

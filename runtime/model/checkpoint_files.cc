@@ -5,6 +5,7 @@
 #include <set>
 
 #include "runtime/base/quote.h"
+#include "runtime/model/foreign_file.h"
 #include "runtime/model/safetensors_index.h"
 
 namespace octet {
@@ -38,6 +39,8 @@ bool is_native_shard(const std::string& name) {
   return name.starts_with("consolidated") && name.ends_with(".safetensors");
 }
 
+bool is_hf_shard(const std::string& name) { return name.starts_with("model-") && name.ends_with(".safetensors"); }
+
 bool is_pickle(const std::string& name) {
   const bool weights =
       name.starts_with("pytorch_model") || name.starts_with("consolidated") || name.starts_with("model");
@@ -52,6 +55,11 @@ fs::path index_path(const fs::path& folder, CheckpointFormat format) {
 }  // namespace
 
 Result<CheckpointFormat> detect_format(const fs::path& folder) {
+  if (std::error_code error; fs::is_regular_file(folder, error)) {
+    const std::string what = describe_foreign_file(folder, FileContent::kBinary);
+    return invalid_input("{}: a file{}; a model is the folder of config.json and *.safetensors", folder.string(),
+                         what.empty() ? "" : ", " + what);
+  }
   OCTET_ASSIGN_OR_RETURN(const std::vector<std::string> names, list_folder(folder));
   const bool hf_weights =
       is_there(folder / "model.safetensors") || is_there(index_path(folder, CheckpointFormat::kHuggingFace));
@@ -69,6 +77,20 @@ Result<CheckpointFormat> detect_format(const fs::path& folder) {
   if (const auto pickle = std::ranges::find_if(names, is_pickle); pickle != names.end()) {
     return invalid_input("{}: pickle files are not read (they can run code); convert the checkpoint to safetensors",
                          (folder / *pickle).string());
+  }
+  if (is_there(folder / "adapter_config.json")) {
+    return invalid_input(
+        "{}: LoRA weights (adapter_config.json) are no model of their own; merge them into their base "
+        "model first (peft: merge_and_unload, then save_pretrained)",
+        folder.string());
+  }
+  if (const auto gguf = std::ranges::find_if(names, [](const std::string& name) { return name.ends_with(".gguf"); });
+      gguf != names.end()) {
+    return invalid_input("{}: a GGUF file; a checkpoint of safetensors files is needed", (folder / *gguf).string());
+  }
+  if (std::ranges::any_of(names, is_hf_shard)) {
+    return invalid_input("{}: missing, but shards of weights are there; fetch it, too",
+                         index_path(folder, CheckpointFormat::kHuggingFace).string());
   }
   if (hf_config || native_config) {
     return invalid_input(
@@ -90,7 +112,6 @@ Result<CheckpointFiles> CheckpointFiles::open(const fs::path& folder, Checkpoint
   } else if (is_there(index)) {
     checkpoint.source_ = index;
     OCTET_RETURN_IF_ERROR(checkpoint.open_indexed(folder));
-    return checkpoint;
   } else {
     checkpoint.source_ = folder;
     OCTET_ASSIGN_OR_RETURN(const std::vector<std::string> names, list_folder(folder));
@@ -98,7 +119,7 @@ Result<CheckpointFiles> CheckpointFiles::open(const fs::path& folder, Checkpoint
       if (is_native_shard(name)) OCTET_RETURN_IF_ERROR(checkpoint.add(folder / name));
     }
   }
-  OCTET_RETURN_IF_ERROR(checkpoint.index_tensors());
+  checkpoint.index_tensors();
   return checkpoint;
 }
 
@@ -108,25 +129,17 @@ Status CheckpointFiles::open_indexed(const fs::path& folder) {
     return invalid_input("{}: {} bytes, over the limit of {}", source_.string(), text.bytes().size(), kMaxIndexBytes);
   }
   auto shards = parse_safetensors_index(text.text());
-  if (!shards.ok()) return invalid_input("{}: {}", source_.string(), shards.status().message());
+  if (!shards.ok()) return refuse_file(source_, text.text(), FileContent::kJson, shards.status());
   std::set<std::string> names;
   for (const auto& [tensor, shard] : *shards) names.insert(shard);
   if (names.size() > kMaxShards) {
     return invalid_input("{}: {} shards, over the limit of {}", source_.string(), names.size(), kMaxShards);
   }
-  for (const std::string& name : names) OCTET_RETURN_IF_ERROR(add(folder / name));
-  OCTET_RETURN_IF_ERROR(index_tensors());
-  for (const auto& [tensor, shard] : *shards) {
-    const TensorPlace place = find(tensor);
-    if (place.tensor == nullptr) {
-      return invalid_input("{}: tensor {} is missing; {} lists it there", (folder / shard).string(), quote(tensor),
-                           source_.filename().string());
-    }
-    if (place.file->path().filename() != shard) {
-      return invalid_input("{}: tensor {} is in {}, not in {}", source_.string(), quote(tensor),
-                           place.file->path().filename().string(), quote(shard));
-    }
+  // A shard that is not there is missed only if it holds what a layer uses.
+  for (const std::string& name : names) {
+    if (is_there(folder / name)) OCTET_RETURN_IF_ERROR(add(folder / name));
   }
+  shards_ = {std::make_move_iterator(shards->begin()), std::make_move_iterator(shards->end())};
   return ok_status();
 }
 
@@ -136,22 +149,54 @@ Status CheckpointFiles::add(const fs::path& path) {
   return ok_status();
 }
 
-Status CheckpointFiles::index_tensors() {
+void CheckpointFiles::index_tensors() {
   for (const SafetensorsFile& file : files_) {
     for (const StoredTensor& tensor : file.tensors()) {
-      const auto [earlier, added] = places_.emplace(tensor.name, TensorPlace{&file, &tensor});
-      if (!added) {
-        return invalid_input("{}: tensor {} is also in {}", file.path().string(), quote(tensor.name),
-                             earlier->second.file->path().filename().string());
+      const TensorPlace place{&file, &tensor};
+      const auto [earlier, added] = places_.emplace(tensor.name, place);
+      if (added) continue;
+      const auto shard = shards_.find(tensor.name);
+      if (shard == shards_.end()) {
+        second_places_.emplace(tensor.name, place);
+      } else if (file.path().filename() == shard->second) {
+        earlier->second = place;
       }
     }
   }
-  return ok_status();
 }
 
 TensorPlace CheckpointFiles::find(std::string_view name) const {
   const auto found = places_.find(name);
   return found == places_.end() ? TensorPlace() : found->second;
+}
+
+Status CheckpointFiles::check(std::string_view name) const {
+  const TensorPlace place = find(name);
+  if (const auto second = second_places_.find(name); second != second_places_.end()) {
+    return invalid_input("{}: tensor {} is also in {}", second->second.file->path().string(), quote(name),
+                         place.file->path().filename().string());
+  }
+  const auto shard = shards_.find(name);
+  if (shard == shards_.end()) {
+    if (place.tensor != nullptr) return ok_status();
+    return invalid_input("{}: tensor {} is missing", source_.string(), quote(name));
+  }
+  const fs::path path = source_.parent_path() / shard->second;
+  if (place.tensor != nullptr) {
+    if (place.file->path().filename() == shard->second) return ok_status();
+    return invalid_input("{}: tensor {} is in {}, not in {}", source_.string(), quote(name),
+                         place.file->path().filename().string(), quote(shard->second));
+  }
+  if (!is_there(path)) {
+    return invalid_input("{}: No such file or directory; {} says that it holds tensor {}", path.string(),
+                         source_.filename().string(), quote(name));
+  }
+  return invalid_input("{}: tensor {} is missing; {} lists it there", path.string(), quote(name),
+                       source_.filename().string());
+}
+
+int64_t CheckpointFiles::num_absent() const {
+  return std::ranges::count_if(shards_, [this](const auto& entry) { return !places_.contains(entry.first); });
 }
 
 }  // namespace octet

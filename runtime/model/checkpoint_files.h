@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -28,12 +29,17 @@ struct TensorPlace {
 
 class CheckpointFiles {
  public:
-  // Opens and checks every weight file of the format. A tensor in two files, one that is not in the shard that the
-  // index says, and a missing shard are refused.
+  // Opens every weight file of the format and checks its header. What is wrong with tensors that nobody asks for
+  // (listed but not there, in a shard that is not there, in two files) is no error.
   static Result<CheckpointFiles> open(const std::filesystem::path& folder, CheckpointFormat format);
 
   // Null fields when there is none of that name.
   TensorPlace find(std::string_view name) const;
+  // Whether find(name) gives the one tensor that is meant: it is there, where the index says if the index knows it, and
+  // in one file only if not. kInvalidInput names the file.
+  Status check(std::string_view name) const;
+  // Tensors that the index lists and no file has.
+  int64_t num_absent() const;
   const std::vector<SafetensorsFile>& files() const { return files_; }
   // What a message about an absent tensor points at: the index, or the only file.
   const std::filesystem::path& source() const { return source_; }
@@ -42,11 +48,13 @@ class CheckpointFiles {
   Status open_indexed(const std::filesystem::path& folder);
   Status add(const std::filesystem::path& path);
   // Once all files are open: `files_` no longer moves.
-  Status index_tensors();
+  void index_tensors();
 
   std::filesystem::path source_;
   std::vector<SafetensorsFile> files_;
-  std::unordered_map<std::string_view, TensorPlace> places_;  // points into files_
+  std::map<std::string, std::string, std::less<>> shards_;           // what the index says, by tensor
+  std::unordered_map<std::string_view, TensorPlace> places_;         // points into files_
+  std::unordered_map<std::string_view, TensorPlace> second_places_;  // of names in two files that the index lacks
 };
 
 }  // namespace octet

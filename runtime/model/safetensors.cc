@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "runtime/base/quote.h"
+#include "runtime/model/foreign_file.h"
 #include "runtime/model/safetensors_header.h"
 
 namespace octet {
@@ -29,20 +30,27 @@ Result<int64_t> header_length(std::span<const std::byte> bytes, int64_t file_siz
   }
   const int64_t available = std::min(file_size, static_cast<int64_t>(bytes.size())) - kLengthBytes;
   if (static_cast<int64_t>(length) > available) {
-    return invalid_input("header length {} is more than the {} bytes that follow it", length, available);
+    return invalid_input(
+        "header length {} is more than the {} bytes that follow it: the file is cut short or damaged; "
+        "fetch it again",
+        length, available);
   }
   return static_cast<int64_t>(length);
 }
 
 // Bytes that dtype and shape ask for.
 Result<int64_t> tensor_bytes(const StoredTensor& tensor) {
-  int64_t num_bytes = dtype_size(tensor.dtype);
+  // In eighths of a byte where an element is smaller than one.
+  const int64_t divisor = tensor.element_bits % 8 == 0 ? 1 : 8;
+  int64_t size = tensor.element_bits * divisor / 8;
   for (const int64_t extent : tensor.shape) {
-    if (__builtin_mul_overflow(num_bytes, extent, &num_bytes)) {
+    if (__builtin_mul_overflow(size, extent, &size)) {
       return invalid_input("tensor {}: shape {} overflows", quote(tensor.name), shape_text(tensor.shape));
     }
   }
-  return num_bytes;
+  if (size % divisor == 0) return size / divisor;
+  return invalid_input("tensor {}: {} of shape {} takes no whole number of bytes", quote(tensor.name),
+                       tensor.dtype_text(), shape_text(tensor.shape));
 }
 
 // One tensor's place against its own shape and the size of the data.
@@ -53,12 +61,14 @@ Status check_place(const StoredTensor& tensor, int64_t data_size) {
                          tensor.begin);
   }
   if (tensor.end > data_size) {
-    return invalid_input("tensor {} ends at byte {} of the data, of which the file has {}", quote(tensor.name),
-                         tensor.end, data_size);
+    return invalid_input(
+        "tensor {} ends at byte {} of the data, of which the file has {}: it is cut short or damaged; "
+        "fetch it again",
+        quote(tensor.name), tensor.end, data_size);
   }
   if (tensor.end - tensor.begin != num_bytes) {
     return invalid_input("tensor {}: {} of shape {} takes {} bytes, data_offsets give {}", quote(tensor.name),
-                         dtype_name(tensor.dtype), shape_text(tensor.shape), num_bytes, tensor.end - tensor.begin);
+                         tensor.dtype_text(), shape_text(tensor.shape), num_bytes, tensor.end - tensor.begin);
   }
   return ok_status();
 }
@@ -105,7 +115,7 @@ Result<std::vector<StoredTensor>> parse_safetensors_header(std::span<const std::
 Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path) {
   OCTET_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(path));
   auto tensors = parse_safetensors_header(file.bytes(), static_cast<int64_t>(file.bytes().size()));
-  if (!tensors.ok()) return invalid_input("{}: {}", path.string(), tensors.status().message());
+  if (!tensors.ok()) return refuse_file(path, file.text(), FileContent::kBinary, tensors.status());
   return SafetensorsFile(path, std::move(file), *std::move(tensors));
 }
 

@@ -1,6 +1,7 @@
 #include "runtime/model/safetensors_header.h"
 
-#include <optional>
+#include <algorithm>
+#include <array>
 
 #include "runtime/base/quote.h"
 #include "runtime/model/json_text.h"
@@ -10,11 +11,42 @@ namespace {
 
 constexpr size_t kMaxRank = 8;
 
-std::optional<DType> dtype_from_name(std::string_view name) {
+// The format's types that are none of ours: tensors of them may lie beside the weights.
+struct ForeignDtype {
+  std::string_view name;
+  int64_t bits;
+};
+constexpr std::array<ForeignDtype, 17> kForeignDtypes = {{{"BOOL", 8},
+                                                          {"U8", 8},
+                                                          {"F8_E4M3", 8},
+                                                          {"F8_E5M2", 8},
+                                                          {"F8_E8M0", 8},
+                                                          {"F8_E4M3FNUZ", 8},
+                                                          {"F8_E5M2FNUZ", 8},
+                                                          {"F6_E2M3", 6},
+                                                          {"F6_E3M2", 6},
+                                                          {"F4", 4},
+                                                          {"I16", 16},
+                                                          {"U16", 16},
+                                                          {"U32", 32},
+                                                          {"I64", 64},
+                                                          {"U64", 64},
+                                                          {"F64", 64},
+                                                          {"C64", 64}}};
+
+// False where the format has no type of that name.
+bool set_dtype(std::string_view name, StoredTensor& tensor) {
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16, DType::kI32, DType::kI8}) {
-    if (dtype_name(dtype) == name) return dtype;
+    if (dtype_name(dtype) != name) continue;
+    tensor.dtype = dtype;
+    tensor.element_bits = 8 * dtype_size(dtype);
+    return true;
   }
-  return std::nullopt;
+  const auto* foreign = std::ranges::find(kForeignDtypes, name, &ForeignDtype::name);
+  if (foreign == kForeignDtypes.end()) return false;
+  tensor.foreign_dtype = foreign->name;
+  tensor.element_bits = foreign->bits;
+  return true;
 }
 
 }  // namespace
@@ -60,13 +92,9 @@ bool SafetensorsHeaderReader::number_unsigned(number_unsigned_t value) {
 bool SafetensorsHeaderReader::string(string_t& value) {
   if (place_ == Place::kMetadata) return true;
   if (place_ != Place::kTensor || field_ != "dtype") return refuse_value("a string");
-  const std::optional<DType> dtype = dtype_from_name(value);
-  if (!dtype) {
-    return refuse(
-        invalid_input("tensor {} has dtype {}; weights are BF16, F16 or F32", quote(tensor_.name), quote(value)));
-  }
-  tensor_.dtype = *dtype;
-  return true;
+  return set_dtype(value, tensor_) ||
+         refuse(invalid_input("tensor {} has dtype {}, which the format does not have; weights are BF16, F16 or F32",
+                              quote(tensor_.name), quote(value)));
 }
 
 bool SafetensorsHeaderReader::start_object(std::size_t) {

@@ -34,10 +34,11 @@ bool SamplingParams::changes_logits() const {
 
 Status SamplingParams::validate(int64_t vocab_size) const {
   OCTET_RETURN_IF_ERROR(check_logit_bias(logit_bias, vocab_size));
-  OCTET_RETURN_IF_ERROR(check_range("repetition_penalty", repetition_penalty, 0.1, 10.0));
+  OCTET_RETURN_IF_ERROR(
+      check_range("repetition_penalty", repetition_penalty, kMinRepetitionPenalty, kMaxRepetitionPenalty));
   OCTET_RETURN_IF_ERROR(check_range("frequency_penalty", frequency_penalty, -2.0, 2.0));
   OCTET_RETURN_IF_ERROR(check_range("presence_penalty", presence_penalty, -2.0, 2.0));
-  OCTET_RETURN_IF_ERROR(check_range("temperature", temperature, 0.0, 2.0));
+  OCTET_RETURN_IF_ERROR(check_range("temperature", temperature, 0.0, kMaxTemperature));
   if (top_k < 0) return invalid_input("top_k {} is below 0 (0: off)", top_k);
   if (!(top_p > 0.0 && top_p <= 1.0)) return invalid_input("top_p {} is not in (0, 1]", top_p);
   OCTET_RETURN_IF_ERROR(check_range("min_p", min_p, 0.0, 1.0));

@@ -10,6 +10,11 @@
 
 namespace octet {
 
+// Bounds of the members below.
+inline constexpr double kMinRepetitionPenalty = 0.1;
+inline constexpr double kMaxRepetitionPenalty = 10.0;
+inline constexpr double kMaxTemperature = 2.0;
+
 // The members are applied in the order in which they stand here; the defaults change nothing.
 struct SamplingParams {
   std::map<TokenId, double> logit_bias = {};  // added to the logit of a token; [-100, 100]

@@ -157,7 +157,7 @@ int64_t shard_bytes(const Checkpoint& checkpoint, const ShardPlan& plan, std::op
 DType common_matrix_dtype(const Checkpoint& checkpoint) {
   std::optional<DType> common;
   for (const TensorListing& tensor : checkpoint.tensors()) {
-    if (tensor.shape.size() < 2) continue;
+    if (!tensor.is_used || tensor.shape.size() < 2) continue;
     if (common && *common != tensor.dtype) return DType::kF32;
     common = tensor.dtype;
   }

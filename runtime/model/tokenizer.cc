@@ -7,8 +7,11 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/base/quote.h"
 #include "runtime/model/added_tokens.h"
 #include "runtime/model/detokenizer.h"
+#include "runtime/model/foreign_file.h"
+#include "runtime/model/model_folder.h"
 #include "runtime/model/sentencepiece_file.h"
 #include "runtime/model/text_cutter.h"
 #include "runtime/model/text_file.h"
@@ -42,6 +45,13 @@ Status load(std::string_view model, sentencepiece::SentencePieceProcessor* proce
 
 }  // namespace
 
+// The special tokens, and which of them stand around a text.
+struct SpecialIds {
+  std::optional<TokenId> bos, eos, unk, pad;
+  bool add_bos = true;
+  bool add_eos = false;
+};
+
 struct Tokenizer::Impl {
   // Puts no space in front of text: encode_segment does, where one is due.
   sentencepiece::SentencePieceProcessor processor;
@@ -53,9 +63,12 @@ struct Tokenizer::Impl {
   std::vector<TokenId> byte_ids;  // of the 256 byte pieces; empty without byte fallback
   std::vector<AddedToken> added;
   std::map<std::string, TokenId, std::less<>> controls;
+  SpecialIds special;
 
   static Result<std::unique_ptr<Impl>> load_model(std::string_view model);
-  void add_tokens(AddedTokenFiles files);
+  Status add_tokens(AddedTokenFiles files);
+  std::optional<TokenId> find_piece(const std::string& piece) const;
+  Status choose_special(const AddedTokenFiles& files);
   bool is_barred(TokenId id, std::span<const TokenId> excluded) const;
   void encode_segment(std::string_view text, bool after_added_token, std::span<const TokenId> excluded,
                       std::vector<TokenId>* ids) const;
@@ -78,10 +91,44 @@ Result<std::unique_ptr<Tokenizer::Impl>> Tokenizer::Impl::load_model(std::string
     impl->tokens.push_back({piece, kind});
   }
   impl->unknown_surface = processor.DecodeIds({processor.unk_id()});
+  const auto id_or_none = [](int id) { return id < 0 ? std::nullopt : std::optional<TokenId>(id); };
+  impl->special.bos = id_or_none(processor.bos_id());
+  impl->special.eos = id_or_none(processor.eos_id());
+  impl->special.unk = id_or_none(processor.unk_id());
+  impl->special.pad = id_or_none(processor.pad_id());
   return impl;
 }
 
-void Tokenizer::Impl::add_tokens(AddedTokenFiles files) {
+std::optional<TokenId> Tokenizer::Impl::find_piece(const std::string& piece) const {
+  if (const auto control = controls.find(piece); control != controls.end()) return control->second;
+  const int id = processor.PieceToId(piece);
+  if (id == processor.unk_id() && processor.IdToPiece(id) != piece) return std::nullopt;
+  return id;
+}
+
+// A name that no token has leaves the role empty, as many a checkpoint names a padding token that it lacks; but what is
+// to stand around every text must be there.
+Status Tokenizer::Impl::choose_special(const AddedTokenFiles& files) {
+  special.add_bos = files.add_bos;
+  special.add_eos = files.add_eos;
+  const auto choose = [&](const std::optional<std::string>& name, std::optional<TokenId>& id) {
+    if (name) id = name->empty() ? std::nullopt : find_piece(*name);
+  };
+  choose(files.names.bos, special.bos);
+  choose(files.names.eos, special.eos);
+  choose(files.names.unk, special.unk);
+  choose(files.names.pad, special.pad);
+  const auto check = [&](const char* key, bool is_needed, const std::optional<std::string>& name,
+                         const std::optional<TokenId>& id) {
+    if (!is_needed || id || !name || name->empty()) return ok_status();
+    return invalid_input("{}: {} is {}, which is no token of the tokenizer", files.names_file.string(), key,
+                         quote(*name));
+  };
+  OCTET_RETURN_IF_ERROR(check("bos_token", special.add_bos, files.names.bos, special.bos));
+  return check("eos_token", special.add_eos, files.names.eos, special.eos);
+}
+
+Status Tokenizer::Impl::add_tokens(AddedTokenFiles files) {
   added = std::move(files.tokens);
   legacy = files.legacy;
   for (const AddedToken& token : added) {
@@ -92,6 +139,7 @@ void Tokenizer::Impl::add_tokens(AddedTokenFiles files) {
     entry = {token.content, token.special ? TokenKind::kControl : TokenKind::kText};
     controls.insert_or_assign(token.content, token.id);
   }
+  return choose_special(files);
 }
 
 bool Tokenizer::Impl::is_barred(TokenId id, std::span<const TokenId> excluded) const {
@@ -148,15 +196,17 @@ Result<Tokenizer> Tokenizer::parse(std::string_view model) {
 }
 
 Result<Tokenizer> Tokenizer::open(const std::filesystem::path& path) {
+  OCTET_ASSIGN_OR_RETURN(const std::filesystem::path folder, resolve_model_folder(path));
   std::error_code error;
-  const bool is_dir = std::filesystem::is_directory(path, error);
-  const std::filesystem::path file = is_dir ? path / "tokenizer.model" : path;
+  const bool is_dir = std::filesystem::is_directory(folder, error);
+  std::filesystem::path file = is_dir ? find_tokenizer_file(folder) : folder;
+  if (file.empty()) file = folder / "tokenizer.model";  // which is then said to be missing
   OCTET_ASSIGN_OR_RETURN(const std::string model, read_text_file(file, kMaxModelBytes));
   auto impl = Impl::load_model(model);
-  if (!impl.ok()) return invalid_input("{}: {}", file.string(), impl.status().message());
+  if (!impl.ok()) return refuse_file(file, model, FileContent::kBinary, impl.status());
   if (is_dir) {
-    OCTET_ASSIGN_OR_RETURN(AddedTokenFiles added, read_added_tokens(path));
-    (*impl)->add_tokens(std::move(added));
+    OCTET_ASSIGN_OR_RETURN(AddedTokenFiles added, read_added_tokens(folder));
+    OCTET_RETURN_IF_ERROR((*impl)->add_tokens(std::move(added)));
   }
   return Tokenizer(*std::move(impl));
 }
@@ -202,15 +252,18 @@ std::string_view Tokenizer::unknown_surface() const { return impl_->unknown_surf
 
 bool Tokenizer::adds_leading_space() const { return impl_->traits.add_dummy_prefix; }
 
-std::optional<TokenId> Tokenizer::bos_id() const {
-  const int id = impl_->processor.bos_id();
-  return id < 0 ? std::nullopt : std::optional<TokenId>(id);
+std::vector<TokenId> Tokenizer::with_special_tokens(std::vector<TokenId> ids) const {
+  if (adds_bos()) ids.insert(ids.begin(), *bos_id());
+  if (adds_eos()) ids.push_back(*eos_id());
+  return ids;
 }
 
-std::optional<TokenId> Tokenizer::eos_id() const {
-  const int id = impl_->processor.eos_id();
-  return id < 0 ? std::nullopt : std::optional<TokenId>(id);
-}
+std::optional<TokenId> Tokenizer::bos_id() const { return impl_->special.bos; }
+std::optional<TokenId> Tokenizer::eos_id() const { return impl_->special.eos; }
+std::optional<TokenId> Tokenizer::unk_id() const { return impl_->special.unk; }
+std::optional<TokenId> Tokenizer::pad_id() const { return impl_->special.pad; }
+bool Tokenizer::adds_bos() const { return impl_->special.add_bos && bos_id(); }
+bool Tokenizer::adds_eos() const { return impl_->special.add_eos && eos_id(); }
 
 std::optional<TokenId> Tokenizer::id_of_control(std::string_view content) const {
   const auto it = impl_->controls.find(content);

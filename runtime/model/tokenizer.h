@@ -34,9 +34,9 @@ struct EncodeOptions {
 // Wraps sentencepiece. Immutable after opening; every call is thread-safe.
 class Tokenizer {
  public:
-  // `path`: a model directory (tokenizer.model, and the added tokens of tokenizer_config.json and added_tokens.json
-  // where there are any), or a tokenizer.model file alone. Errors, also for damaged files, are kInvalidInput: one line
-  // that starts with the file's path.
+  // `path`: a model directory or what stands for one (find_tokenizer_file, and the added and special tokens of
+  // tokenizer_config.json, special_tokens_map.json and added_tokens.json where there are any), or a tokenizer.model
+  // file alone. Errors, also for damaged files, are kInvalidInput: one line that starts with the file's path.
   static Result<Tokenizer> open(const std::filesystem::path& path);
   // The same from the bytes of a tokenizer.model, without added tokens; the error has no path.
   static Result<Tokenizer> parse(std::string_view model);
@@ -64,8 +64,18 @@ class Tokenizer {
   // Whether encoding puts a space in front of a text.
   bool adds_leading_space() const;
 
+  // `ids` of a text with what the checkpoint puts around a text: BOS in front unless its configuration says no, EOS
+  // behind where it says so.
+  std::vector<TokenId> with_special_tokens(std::vector<TokenId> ids) const;
+
+  // The special tokens: as the checkpoint's configuration names them, else as tokenizer.model does.
   std::optional<TokenId> bos_id() const;
   std::optional<TokenId> eos_id() const;
+  std::optional<TokenId> unk_id() const;
+  std::optional<TokenId> pad_id() const;
+  // Whether with_special_tokens puts them there.
+  bool adds_bos() const;
+  bool adds_eos() const;
   // The id of a token that templates may name: a control token or an added token, by its exact text.
   std::optional<TokenId> id_of_control(std::string_view content) const;
 

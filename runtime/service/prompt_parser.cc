@@ -15,14 +15,17 @@ Status check_bytes(const char* field, int64_t num_bytes, const ServiceLimits& li
   return invalid_input("{}: {} bytes are more than {}", field, num_bytes, limits.max_prompt_bytes);
 }
 
-Result<ParsedPrompt> parse_text(const std::string& text, bool add_bos, const ServedModel& model,
+// `add_bos`: unset, where the checkpoint's own configuration decides.
+Result<ParsedPrompt> parse_text(const std::string& text, std::optional<bool> add_bos, const ServedModel& model,
                                 const ServiceLimits& limits) {
   OCTET_RETURN_IF_ERROR(check_tokenizer("text", model));
   if (text.empty()) return invalid_input("text: is empty");
   OCTET_RETURN_IF_ERROR(check_bytes("text", std::ssize(text), limits));
   if (!is_valid_utf8(text)) return invalid_input("text: is not UTF-8");
+  const SpecialTokens special = model.special_tokens();
   ParsedPrompt prompt{.ids = model.tokenizer->encode(text)};
-  if (add_bos) prompt.ids.insert(prompt.ids.begin(), model.config.bos_id);
+  if (add_bos.value_or(special.add_bos)) prompt.ids.insert(prompt.ids.begin(), special.begin);
+  if (special.add_eos) prompt.ids.push_back(*special.eos);
   return prompt;
 }
 
@@ -51,7 +54,8 @@ template <typename TextOrChat>
 Result<ParsedPrompt> parse_text_or_chat(const TextOrChat& request, const ServedModel& model,
                                         const ServiceLimits& limits) {
   if (request.has_text()) {
-    return parse_text(request.text(), !request.has_add_bos() || request.add_bos(), model, limits);
+    return parse_text(request.text(), request.has_add_bos() ? std::optional<bool>(request.add_bos()) : std::nullopt,
+                      model, limits);
   }
   if (!request.has_chat()) return invalid_input("text: no input is set");
   if (request.has_add_bos()) return invalid_input("add_bos: is set, and the chat format decides");
@@ -64,7 +68,7 @@ Result<ParsedPrompt> parse_prompt(const v1::GenerateRequest& request, const Serv
                                   const ServiceLimits& limits) {
   if (!request.has_tokens()) return parse_text_or_chat(request, model, limits);
   ParsedPrompt prompt;
-  if (request.add_bos()) prompt.ids.push_back(model.config.bos_id);
+  if (request.add_bos()) prompt.ids.push_back(model.special_tokens().begin);
   prompt.ids.insert(prompt.ids.end(), request.tokens().ids().begin(), request.tokens().ids().end());
   return prompt;
 }

@@ -157,7 +157,7 @@ Result<GenerationJob> parse_generate(const v1::GenerateRequest& from, const Serv
   Request& request = job.request;
   request.params = default_params(model.defaults);
   request.priority = from.priority();
-  request.eos_ids = model.config.eos_ids;
+  request.eos_ids = model.special_tokens().end;
   OCTET_RETURN_IF_ERROR(parse_sampling(from.sampling(), limits, request.params));
   OCTET_RETURN_IF_ERROR(parse_stopping(from.stop(), limits, request.params));
   parse_response(from.response(), job);

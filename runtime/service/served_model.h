@@ -10,6 +10,7 @@
 #include "runtime/model/chat_template.h"
 #include "runtime/model/checkpoint.h"
 #include "runtime/model/model_config.h"
+#include "runtime/model/special_tokens.h"
 #include "runtime/model/tokenizer.h"
 
 namespace octet {
@@ -27,6 +28,8 @@ struct ServedModel {
   std::vector<std::vector<int32_t>> experts_of_place;  // [ep]
   std::string device;
   int64_t kv_cache_tokens = 0;  // of all dp groups together
+
+  SpecialTokens special_tokens() const { return resolve_special_tokens(config, tokenizer); }
 };
 
 }  // namespace octet

@@ -38,7 +38,7 @@ class FirstToken final : public ResponseSink {
 
 Status compute_a_token(EngineThread& engine, const ServedModel& model) {
   GenerationJob job;
-  job.request.prompt = {model.config.bos_id};
+  job.request.prompt = {model.special_tokens().begin};
   job.request.params.max_tokens = 1;
   job.request.params.sampling.temperature = 0;
   job.request.params.sampling.seed = 0;

@@ -19,8 +19,9 @@ void fill_model_info(const ServedModel& model, v1::ModelInfo& info) {
   info.set_experts_per_token(narrow(config.experts_per_token));
   info.set_num_parameters(config.num_parameters());
   info.set_num_active_parameters(config.num_active_parameters());
-  info.set_bos_id(config.bos_id);
-  info.mutable_eos_ids()->Add(config.eos_ids.begin(), config.eos_ids.end());
+  const SpecialTokens special = model.special_tokens();
+  info.set_bos_id(special.begin);
+  info.mutable_eos_ids()->Add(special.end.begin(), special.end.end());
   info.set_has_tokenizer(model.tokenizer != nullptr);
   if (model.chat_template) info.set_chat_template(model.chat_template->name());
   *info.mutable_sampling_defaults() = sampling_defaults(model.defaults);

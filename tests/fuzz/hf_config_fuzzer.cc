@@ -1,5 +1,6 @@
 // Any text as config.json and as generation_config.json.
 #include "runtime/model/generation_config.h"
+#include "runtime/model/sampling_params.h"
 #include "tests/fuzz/config_checks.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -10,7 +11,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     octet::check_refusal(generation.status());
     return 0;
   }
-  OCTET_CHECK(generation->defaults.temperature >= 0 && generation->defaults.top_p > 0);
+  const octet::GenerationDefaults& defaults = generation->defaults;
+  octet::SamplingParams params;
+  params.temperature = defaults.temperature;
+  params.top_k = defaults.top_k;
+  params.top_p = defaults.top_p;
+  params.min_p = defaults.min_p;
+  params.repetition_penalty = defaults.repetition_penalty;
+  params.seed = 1;
+  OCTET_CHECK(params.validate(32000).ok(), "a default that no request may have");
+  for (const std::string& line : generation->left_out) OCTET_CHECK(line.find('\n') == std::string::npos);
   for (const octet::TokenId id : generation->eos_ids) OCTET_CHECK(id >= 0 && id < 32000);
   return 0;
 }

@@ -1,7 +1,9 @@
-// Any bytes as a safetensors file: refused with one line, or tensors that lie inside the file, in order, without gaps.
+// Any bytes as a safetensors file: refused with one line, or tensors that lie inside the file, in order, without gaps;
+// and as a file of whatever else, which is named on one line.
 #include <limits>
 
 #include "runtime/base/check.h"
+#include "runtime/model/foreign_file.h"
 #include "runtime/model/safetensors.h"
 
 namespace {
@@ -16,9 +18,10 @@ void parse(std::span<const std::byte> bytes, int64_t file_size) {
   int64_t covered = tensors->empty() ? file_size : tensors->front().begin;
   for (const octet::StoredTensor& tensor : *tensors) {
     OCTET_CHECK(tensor.begin == covered && tensor.end >= tensor.begin && tensor.begin >= 8);
-    int64_t num_bytes = octet::dtype_size(tensor.dtype);
-    for (const int64_t extent : tensor.shape) num_bytes *= extent;
-    OCTET_CHECK(num_bytes == tensor.end - tensor.begin);
+    OCTET_CHECK(!tensor.foreign_dtype.empty() || tensor.element_bits == 8 * octet::dtype_size(tensor.dtype));
+    __int128 num_bits = tensor.element_bits;  // eight times what fits in 63 bits
+    for (const int64_t extent : tensor.shape) num_bits *= extent;
+    OCTET_CHECK(num_bits == __int128{8} * (tensor.end - tensor.begin));
     covered = tensor.end;
   }
   OCTET_CHECK(covered == file_size);
@@ -31,5 +34,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   parse(bytes, static_cast<int64_t>(size));
   // The header of a file far larger than what is at hand of it: offsets up to the limits of 64 bits are in range.
   parse(bytes, std::numeric_limits<int64_t>::max());
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  for (const auto expected : {octet::FileContent::kJson, octet::FileContent::kBinary}) {
+    const std::string what = octet::describe_foreign(text, expected);
+    OCTET_CHECK(what.find('\n') == std::string::npos && what.size() < 1000);
+  }
   return 0;
 }

@@ -323,9 +323,13 @@ TEST_F(HostileShards, IndexWithNulInAShardsName) {
 }
 
 TEST_F(HostileShards, IndexListsATensorThatIsNowhere) {
-  index_["weight_map"]["model.extra.weight"] = kFirst;
-  write_index();
-  expect_refused(kFirst, "tensor 'model.extra.weight' is missing");
+  const std::string shard = index_["weight_map"]["lm_head.weight"];
+  std::map<std::string, TestTensor> others;
+  for (const auto& [name, file] : index_["weight_map"].items()) {
+    if (file == shard && name != "lm_head.weight") others[name] = checkpoint_.tensors[name];
+  }
+  write_tensors(folder_ / shard, others);
+  expect_refused(shard, "tensor 'lm_head.weight' is missing");
 }
 
 TEST_F(HostileShards, TensorIsInAnotherShard) {
@@ -339,6 +343,9 @@ TEST_F(HostileShards, TensorInTwoShards) {
   for (const char* shard : {kFirst, kSecond}) {
     write_tensors(folder_ / shard, checkpoint_.tensors);
   }
+  EXPECT_TRUE(Checkpoint::open(folder_.path()).ok());  // the index says which
+  index_["weight_map"].erase("lm_head.weight");
+  write_index();
   expect_refused(kSecond, std::string("is also in ") + kFirst);
 }
 
