@@ -19,9 +19,11 @@ void parse(std::span<const std::byte> bytes, int64_t file_size) {
   for (const octet::StoredTensor& tensor : *tensors) {
     OCTET_CHECK(tensor.begin == covered && tensor.end >= tensor.begin && tensor.begin >= 8);
     OCTET_CHECK(!tensor.foreign_dtype.empty() || tensor.element_bits == 8 * octet::dtype_size(tensor.dtype));
-    __int128 num_bits = tensor.element_bits;  // eight times what fits in 63 bits
-    for (const int64_t extent : tensor.shape) num_bits *= extent;
-    OCTET_CHECK(num_bits == __int128{8} * (tensor.end - tensor.begin));
+    // Of elements smaller than a byte, in bits.
+    const int64_t per_byte = tensor.element_bits % 8 == 0 ? 1 : 8;
+    int64_t size = tensor.element_bits * per_byte / 8;
+    for (const int64_t extent : tensor.shape) size *= extent;
+    OCTET_CHECK(size % per_byte == 0 && size / per_byte == tensor.end - tensor.begin);
     covered = tensor.end;
   }
   OCTET_CHECK(covered == file_size);
