@@ -91,9 +91,9 @@ Result<UniqueFd> open_partial(const fs::path& path) {
       if (!file.valid() && errno == ELOOP) {
         return failed("{}: a symbolic link is there, which would be written through; remove it", path.string());
       }
+      if (file.valid()) OCTET_RETURN_IF_ERROR(check_own(path, file.get()));
     }
     if (!file.valid()) return write_error(path, errno);
-    OCTET_RETURN_IF_ERROR(check_own(path, file.get()));
     if (lock_file(file.get()) == Lock::kTaken) return taken(path);
     if (!has_name(file.get(), path)) continue;
     if (::ftruncate(file.get(), 0) != 0) return write_error(path, errno);
