@@ -193,8 +193,8 @@ class RunCommand final : public Command {
     job.interface = cluster.interface;
     job.reads_memory = may_read_memory();
     job.as_root = geteuid() == 0;
-    job.environment.emplace_back(kJobVariable);
-    if (!job.interface.empty()) job.environment.emplace_back(kInterfaceVariable);
+    if (!job.hosts.empty()) job.environment.emplace_back(kJobVariable);  // here ranks have what mpirun has
+    if (!job.hosts.empty() && !job.interface.empty()) job.environment.emplace_back(kInterfaceVariable);
     if (std::getenv("OCTET_MODEL") != nullptr) job.environment.emplace_back("OCTET_MODEL");
     job.launcher_args = cluster.mpirun_args;
     job.program = {cluster.binary.empty() ? std::filesystem::read_symlink("/proc/self/exe").string() : cluster.binary};
