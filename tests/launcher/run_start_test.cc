@@ -37,20 +37,20 @@ class RunStartTest : public JobTest {
 TEST_F(RunStartTest, ARankThatDoesNotStartIsNamedWhenTheLimitIsOver) {
   const auto arguments =
       run_script("[ \"$OMPI_COMM_WORLD_RANK\" = 0 ] || exec sleep 300\nexec " OCTET_BINARY " \"$@\"\n",
-                 {"--start-limit", "3"}, {"generate", "x"});
+                 {"--start-limit", "5"}, {"generate", "x"});
   const auto start = Clock::now();
   const Outcome outcome = run_octet(arguments);
   EXPECT_LT(Clock::now() - start, Seconds(60));
   EXPECT_EQ(outcome.exit_code, 1);
   ASSERT_THAT(lines_of(outcome.err), SizeIs(2)) << outcome.err;
-  EXPECT_THAT(lines_of(outcome.err)[1], AllOf(HasSubstr("--start-limit 3 s"), HasSubstr("rank 1 has not started")));
+  EXPECT_THAT(lines_of(outcome.err)[1], AllOf(HasSubstr("--start-limit 5 s"), HasSubstr("rank 1 has not started")));
 }
 
 TEST_F(RunStartTest, ARankThatStartsButNeverJoinsIsNamed) {
   const auto arguments = run_script("[ \"$OMPI_COMM_WORLD_RANK\" = 0 ] || { " OCTET_BINARY
                                     " tokenize x; sleep 300; }\n"
                                     "exec " OCTET_BINARY " \"$@\"\n",
-                                    {"--start-limit", "3"}, {"generate", "x"});
+                                    {"--start-limit", "5"}, {"generate", "x"});
   const Outcome outcome = run_octet(arguments);
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("rank 1 (host "), HasSubstr("does not come to the others")));
