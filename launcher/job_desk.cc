@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -29,6 +30,16 @@ std::string random_word() {
   std::string word;
   for (const unsigned char byte : bytes) word += fmt::format("{:02x}", byte);
   return word;
+}
+
+// Every rank has two connections: room for them and what else a process has, as far as the system allows.
+void make_room(int num_ranks) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const auto wanted = static_cast<rlim_t>(2 * num_ranks + 512);
+  if (limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(limit.rlim_max, wanted);
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // A name without a file, which is gone with its owner.
@@ -69,17 +80,19 @@ std::string take_lines(std::vector<std::byte>& unread) {
 }  // namespace
 
 Result<JobDesk> JobDesk::open(int num_ranks, bool several_hosts, const std::string& interface) {
+  make_room(num_ranks);
   JobDesk desk(num_ranks);
   desk.unix_ = !several_hosts;
   JobInvitation invitation;
   invitation.secret = desk.secret_ = random_word();
   if (several_hosts) {
-    OCTET_ASSIGN_OR_RETURN(auto listener, listen_tcp(/*loopback_only=*/false, SOMAXCONN));
-    invitation.port = listener.port;
-    invitation.loopback = loopback_identity();
     invitation.addresses = own_addresses(interface);
     if (invitation.addresses.empty()) invitation.addresses = own_addresses("");
     if (invitation.addresses.empty()) invitation.addresses = {"127.0.0.1"};
+    const std::string listens_at = interface.empty() ? "" : invitation.addresses.front();
+    OCTET_ASSIGN_OR_RETURN(auto listener, listen_tcp(listens_at, SOMAXCONN));
+    invitation.port = listener.port;
+    invitation.loopback = loopback_identity();
     desk.listener_ = std::move(listener.socket);
     fcntl(desk.listener_.get(), F_SETFL, fcntl(desk.listener_.get(), F_GETFL) | O_NONBLOCK);
   } else {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/network.h"
 #include "runtime/base/status.h"
 
 namespace octet {
@@ -12,7 +13,8 @@ namespace octet {
 class JobFolder {
  public:
   // Makes it where Open MPI would: in the folder that OMPI_MCA_orte_tmpdir_base or TMPDIR names, or /tmp; where that
-  // cannot be written, in shared memory, and says so. kInvalidInput: nowhere. one_host: also a place for what the ranks
+  // cannot be written, in shared memory, and says so. Removes those that an octet run has left there which was killed.
+  // kInvalidInput: nowhere. one_host: also a place for what the ranks
   // share, in shared memory.
   static Result<JobFolder> create(bool one_host);
   JobFolder(JobFolder&& other) noexcept;
@@ -24,10 +26,17 @@ class JobFolder {
   std::vector<std::string> environment() const;
 
  private:
+  // Locked while its owner lives.
+  struct Folder {
+    std::filesystem::path path;  // empty: none
+    UniqueFd lock;
+  };
+
   JobFolder() = default;
+  static Result<Folder> make(const std::filesystem::path& base);
 
   bool one_host_ = false;
-  std::filesystem::path session_, shared_;  // empty: none
+  Folder session_, shared_;
 };
 
 }  // namespace octet

@@ -100,7 +100,10 @@ Result<JobInvitation> parse_invitation(const std::string& text) {
   }
   std::getline(words >> std::ws, invitation.loopback);
   std::istringstream list(addresses);
-  for (std::string address; std::getline(list, address, ',');) invitation.addresses.push_back(address);
+  for (std::string address; std::getline(list, address, ',');) {
+    if (address.empty()) return invalid_input("{}: an address is missing", kJobVariable);
+    invitation.addresses.push_back(address);
+  }
   return invitation;
 }
 

@@ -18,6 +18,7 @@ using std::chrono::seconds;
 
 constexpr seconds kEndingTime{10};        // from the first sign of the end until the launcher is killed
 constexpr milliseconds kStragglers{200};  // for output that is still under way when the launcher has ended
+constexpr seconds kLastWords{2};          // for all of them
 
 UniqueFd catch_signals() {
   sigset_t signals;
@@ -99,7 +100,8 @@ int Supervisor::longest_wait() const {
     return static_cast<int>(std::max<int64_t>(0, std::chrono::ceil<milliseconds>(time - now).count()));
   };
   int wait = deadline_ ? until(*deadline_) : -1;
-  for (const auto& due : {output_.due(), deadline_ ? std::nullopt : start_.deadline()}) {
+  const bool hurries = !deadline_ && output_.is_launchers_own();
+  for (const auto& due : {output_.due(), hurries ? start_.deadline() : std::nullopt}) {
     if (due && (wait < 0 || until(*due) < wait)) wait = std::max(1, until(*due));
   }
   return wait;
@@ -128,7 +130,8 @@ void Supervisor::hurry_start(const ChildProcess& child, const JobDesk& desk) {
 Supervisor::End Supervisor::end_of(ChildProcess& child, JobDesk& desk) {
   const int wait_status = child.wait();
   desk.end_processes();
-  for (bool ended = false;;) {
+  const auto enough = Clock::now() + kLastWords;
+  for (bool ended = false; Clock::now() < enough;) {
     std::vector<pollfd> events = {{ended ? -1 : child.errors(), POLLIN, 0}};
     desk.add_events(events);
     if (poll(events.data(), events.size(), static_cast<int>(kStragglers.count())) <= 0) break;

@@ -193,8 +193,8 @@ class RunCommand final : public Command {
     job.interface = cluster.interface;
     job.reads_memory = may_read_memory();
     job.as_root = geteuid() == 0;
-    job.environment.emplace_back(kJobVariable);
-    if (!job.interface.empty()) job.environment.emplace_back(kInterfaceVariable);
+    if (!job.hosts.empty()) job.environment.emplace_back(kJobVariable);  // here ranks have what mpirun has
+    if (!job.hosts.empty() && !job.interface.empty()) job.environment.emplace_back(kInterfaceVariable);
     for (const char* name : {"OCTET_MODEL", kLogFormatVariable}) {
       if (std::getenv(name) != nullptr) job.environment.emplace_back(name);
     }

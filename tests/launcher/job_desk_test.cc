@@ -203,5 +203,41 @@ TEST_F(ForgedLogTest, WhatARankThatReportsPrintsIsPassedOn) {
   EXPECT_THAT(outcome.err, HasSubstr("MPI_ABORT was invoked"));
 }
 
+TEST_F(ForgedLogTest, ARankThatCannotCallLogsAllTheSame) {
+  const TempFolder folder;
+  const std::string program = folder / "octet";
+  write_file(program,
+             "#!/bin/sh\n[ \"$OMPI_COMM_WORLD_RANK\" = 0 ] || export OCTET_JOB='x unix octet-nowhere'\n"
+             "exec " OCTET_BINARY " \"$@\"\n");
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  write_file(folder / "cluster.toml", "ranks = 2\nbinary = \"" + program + "\"\n");
+  const std::vector<std::string> run = {"run", "--cluster", folder / "cluster.toml", "--"};
+  using testing::operator+;
+  const testing::Outcome outcome =
+      testing::run_octet(run + std::vector<std::string>{"generate", "In", "--max-tokens", "2"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("octet rank 1: cannot reach octet run"));
+  EXPECT_THAT(outcome.err, HasSubstr("octet rank 1: /"));
+  const testing::Outcome refused =
+      testing::run_octet(run + std::vector<std::string>{"generate", "--ids", "/nowhere/x\n" + forged_});
+  EXPECT_EQ(refused.exit_code, 2) << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("the last line"));
+}
+
+TEST_F(ForgedLogTest, LongARankThatCannotCallIsNotMissing) {
+  const TempFolder folder;
+  const std::string program = folder / "octet";
+  write_file(program, "#!/bin/sh\nexport OCTET_JOB='x unix octet-nowhere'\nexec " OCTET_BINARY " \"$@\"\n");
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  write_file(folder / "cluster.toml", "ranks = 2\nbinary = \"" + program + "\"\n");
+  testing::RunningOctet run(std::vector<std::string>{"run", "--cluster", folder / "cluster.toml", "--start-limit", "15",
+                                                     "--", "generate", "In", "--ignore-eos", "--max-tokens", "30000"});
+  ASSERT_FALSE(run.read_bytes(20).empty());
+  std::this_thread::sleep_for(testing::Seconds(16));
+  EXPECT_FALSE(run.has_ended());
+  run.send(SIGTERM);
+  EXPECT_EQ(run.wait().exit_code, 130);
+}
+
 }  // namespace
 }  // namespace octet

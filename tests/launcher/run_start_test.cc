@@ -37,20 +37,20 @@ class RunStartTest : public JobTest {
 TEST_F(RunStartTest, ARankThatDoesNotStartIsNamedWhenTheLimitIsOver) {
   const auto arguments =
       run_script("[ \"$OMPI_COMM_WORLD_RANK\" = 0 ] || exec sleep 300\nexec " OCTET_BINARY " \"$@\"\n",
-                 {"--start-limit", "3"}, {"generate", "x"});
+                 {"--start-limit", "5"}, {"generate", "x"});
   const auto start = Clock::now();
   const Outcome outcome = run_octet(arguments);
   EXPECT_LT(Clock::now() - start, Seconds(60));
   EXPECT_EQ(outcome.exit_code, 1);
   ASSERT_THAT(lines_of(outcome.err), SizeIs(2)) << outcome.err;
-  EXPECT_THAT(lines_of(outcome.err)[1], AllOf(HasSubstr("--start-limit 3 s"), HasSubstr("rank 1 has not started")));
+  EXPECT_THAT(lines_of(outcome.err)[1], AllOf(HasSubstr("--start-limit 5 s"), HasSubstr("rank 1 has not started")));
 }
 
 TEST_F(RunStartTest, ARankThatStartsButNeverJoinsIsNamed) {
   const auto arguments = run_script("[ \"$OMPI_COMM_WORLD_RANK\" = 0 ] || { " OCTET_BINARY
                                     " tokenize x; sleep 300; }\n"
                                     "exec " OCTET_BINARY " \"$@\"\n",
-                                    {"--start-limit", "3"}, {"generate", "x"});
+                                    {"--start-limit", "5"}, {"generate", "x"});
   const Outcome outcome = run_octet(arguments);
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("rank 1 (host "), HasSubstr("does not come to the others")));
@@ -127,7 +127,7 @@ class SilentCaller {
   std::vector<UniqueFd> held_;
 };
 
-TEST_F(RunStartTest, SilentCallersHoldAStartNoLongerThanItsLimit) {
+TEST_F(RunStartTest, LongSilentCallersHoldAStartNoLongerThanItsLimit) {
   std::vector<std::string> command = on_ranks(2, {"generate", "In", "--max-tokens", "2"});
   command.insert(command.begin() + 1, {"--start-limit", "5"});
   RunningOctet run(command);
@@ -210,6 +210,28 @@ TEST_F(RunStartTest, NothingIsLeftWhenTheLauncherIsKilled) {
   for (const pid_t process : processes) EXPECT_TRUE(is_gone(process)) << process;
   EXPECT_FALSE(std::filesystem::exists(shared));
   EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
+}
+
+TEST_F(RunStartTest, WhatAKilledOctetRunLeavesIsRemovedByTheNext) {
+  const auto left = [this] {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+      names.push_back(entry.path().filename());
+    }
+    return names;
+  };
+  const Launch launch{.environment = {{"OMPI_MCA_orte_tmpdir_base", folder_.path()}}};
+  const std::vector<std::string> short_job = on_ranks(2, {"generate", "In", "--max-tokens", "1"});
+  RunningOctet run(on_ranks(2, kEndless), launch);
+  ASSERT_FALSE(run.read_bytes(20).empty());
+  EXPECT_EQ(run_octet(short_job, launch).exit_code, 0);
+  ASSERT_THAT(left(), SizeIs(1)) << "the other job is alive";
+  const auto processes = processes_of(run);
+  run.send(SIGKILL);
+  for (const pid_t process : processes) EXPECT_TRUE(is_gone(process)) << process;
+  ASSERT_THAT(left(), SizeIs(1));
+  EXPECT_EQ(run_octet(short_job, launch).exit_code, 0);
+  EXPECT_THAT(left(), IsEmpty());
 }
 
 TEST_F(RunStartTest, AHostThatLacksWhatMpiNeedsIsToldOfInOneLine) {
