@@ -94,7 +94,7 @@ Result<std::vector<TenantPolicy>> parse_api_keys(std::string_view text, const st
   try {
     table = toml::parse(text);
   } catch (const toml::parse_error& error) {
-    return invalid_input("{}:{}: {}", path, error.source().begin.line, error.description());
+    return toml_error(path, error);
   }
   TableReader reader(table, path);
   const toml::array* keys = reader.list("key");

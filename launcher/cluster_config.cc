@@ -94,7 +94,7 @@ Result<ClusterConfig> parse_cluster_config(std::string_view text, const std::str
   try {
     table = toml::parse(text);
   } catch (const toml::parse_error& error) {
-    return invalid_input("{}:{}: {}", path, error.source().begin.line, error.description());
+    return toml_error(path, error);
   }
   ClusterConfig config;
   TableReader reader(table, path);

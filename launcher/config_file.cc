@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "launcher/nearest.h"
+#include "launcher/toml_table.h"
 #include "runtime/base/read_file.h"
 
 namespace octet {
@@ -84,8 +85,7 @@ Status apply_config_file(const std::string& path, CLI::App& app) {
   try {
     table = toml::parse(text, path);
   } catch (const toml::parse_error& error) {
-    const auto line = error.source().begin.line;
-    return invalid_input("{}{}: {}", path, line > 0 ? fmt::format(":{}", line) : "", error.description());
+    return toml_error(path, error);
   }
   for (const auto& [key, node] : table) {
     OCTET_RETURN_IF_ERROR(apply_key(path, std::string(key.str()), node, app));

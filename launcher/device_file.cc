@@ -20,7 +20,7 @@ Result<DeviceCeilings> parse_device_file(std::string_view text, const std::strin
   try {
     table = toml::parse(text);
   } catch (const toml::parse_error& error) {
-    return invalid_input("{}:{}: {}", path, error.source().begin.line, error.description());
+    return toml_error(path, error);
   }
   DeviceCeilings device;
   double read_gb = 0, product_tflop = 0, link_gb = 0, network_gb = 0, launch_us = 0;

@@ -15,6 +15,15 @@
 
 namespace octet {
 
+// Why text is no TOML, with the file and the line: one line, although the parser repeats what stands in the text.
+inline Status toml_error(const std::string& path, const toml::parse_error& error) {
+  std::string what(error.description());
+  std::ranges::replace_if(
+      what, [](unsigned char c) { return c < ' ' || c == 0x7F; }, ' ');
+  const auto line = error.source().begin.line;
+  return invalid_input("{}{}: {}", path, line > 0 ? fmt::format(":{}", line) : "", what);
+}
+
 // Takes the known keys out of a table; the first thing wrong is kept, and keys that nobody asked for are wrong.
 class TableReader {
  public:

@@ -121,8 +121,9 @@ class TlsFiles {
     if (used_) log_info("TLS: certificate and key were read again");
     used_ = states;
     const grpc_ssl_pem_key_cert_pair pair{pem->key.c_str(), pem->certificate.c_str()};
-    const char* client_ca = pem->client_ca.empty() ? nullptr : pem->client_ca.c_str();
-    *config = grpc_ssl_server_certificate_config_create(client_ca, &pair, 1);
+    // gRPC 1.51 aborts without an authority of clients, also where it asks them for nothing: then it has one unused.
+    const std::string& client_ca = pem->client_ca.empty() ? pem->certificate : pem->client_ca;
+    *config = grpc_ssl_server_certificate_config_create(client_ca.c_str(), &pair, 1);
     return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
   }
 

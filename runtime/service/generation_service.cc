@@ -23,7 +23,7 @@ constexpr size_t kMaxRequestIdBytes = 128;
 constexpr milliseconds kRetryWhileFull{500};
 constexpr milliseconds kRetryWhileLoading{2'000};
 constexpr milliseconds kRetryAfterDrain{2'000};
-constexpr int kEncodingNiceness = 10;  // a tenth of a processor is left to Tokenize where the engine wants them all
+constexpr int kEncodingNiceness = 5;  // a quarter of a processor is left to Tokenize where the engine wants them all
 
 double seconds_between(GenerationCall::Clock::time_point from, GenerationCall::Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();

@@ -52,6 +52,7 @@ TEST(ApiKeysFile, WhatIsWrongIsNamedWithItsLine) {
       {"[key]\nname = \"a\"", "keys.toml:1: key: an array"},
       {"[[keys]]\n", "unknown key 'keys'; did you mean key?"},
       {"[[key]\n", "keys.toml:1"},
+      {"[[key]]\nmay_abort = fal\nse\n", "keys.toml:"},
       {entry("", kHash), "keys.toml:2: name"},
       {entry("a b", kHash), "keys.toml:1: name: 'a b'"},
       {entry("a\\n", kHash), "keys.toml:1: name"},

@@ -25,7 +25,7 @@ class TokenizeFlood {
     for (int i = 0; i < num_callers; ++i) {
       callers_.push_back(std::async(std::launch::async, [this, channel = server.connected(), i] {
         const auto stub = v1::Generation::NewStub(channel);
-        const v1::TokenizeRequest request = large_text(static_cast<uint32_t>(i), 400 << 10);
+        const v1::TokenizeRequest request = large_text(static_cast<uint32_t>(i), 100 << 10);
         while (!over_) {
           grpc::ClientContext context;
           v1::TokenizeResponse response;
