@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "runtime/service/call_deadline.h"
 #include "runtime/service/rpc_status.h"
 
 namespace octet {
@@ -13,7 +14,7 @@ constexpr int64_t kMergedBytes = 64 << 10;  // a waiting chunk of this size is m
 
 // The client is gone, or its deadline is.
 grpc::Status why_abandoned(const grpc::CallbackServerContext& context) {
-  const bool late = std::chrono::system_clock::now() >= context.deadline();
+  const bool late = GenerationCall::Clock::now() >= call_deadline(context);
   return late ? rpc_error(grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed")
               : rpc_error(grpc::StatusCode::CANCELLED, "the client has gone");
 }

@@ -5,6 +5,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/quote.h"
 #include "runtime/service/api_key.h"
+#include "runtime/service/call_deadline.h"
 #include "runtime/service/prompt_parser.h"
 #include "runtime/service/rpc_status.h"
 #include "runtime/service/service_info.h"
@@ -22,13 +23,6 @@ constexpr int kParsers = 2;
 
 double seconds_between(GenerationCall::Clock::time_point from, GenerationCall::Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
-}
-
-// The deadline on the engine's clock.
-GenerationCall::Clock::time_point deadline_of(const grpc::CallbackServerContext& context) {
-  const auto left = context.deadline() - std::chrono::system_clock::now();
-  if (left > std::chrono::hours(24 * 365)) return GenerationCall::Clock::time_point::max();
-  return GenerationCall::Clock::now() + left;
 }
 
 std::string failure_reason(RpcCode code) {
@@ -148,7 +142,7 @@ grpc::Status GenerationService::check_generate(const grpc::CallbackServerContext
                                                const v1::GenerateRequest& request) const {
   if (auto status = check_key(context); !status.ok()) return status;
   if (auto status = check_loaded(); !status.ok()) return status;
-  if (context.deadline() <= std::chrono::system_clock::now()) {
+  if (call_deadline(context) <= GenerationCall::Clock::now()) {
     return rpc_error(RpcCode::DEADLINE_EXCEEDED, "the deadline had passed on arrival");
   }
   if (auto status = check_model(request.model()); !status.ok()) return status;
@@ -164,7 +158,7 @@ std::shared_ptr<GenerationCall> GenerationService::make_call(const grpc::Callbac
                                                              std::shared_ptr<ResponseSink> sink) {
   std::string id = request_id.empty() ? fmt::format("octet-{}", next_id_++) : request_id;
   return std::make_shared<GenerationCall>(
-      std::move(id), deadline_of(context), std::move(sink),
+      std::move(id), call_deadline(context), std::move(sink),
       [this](const GenerationCall& call, const grpc::Status& status) { on_end(call, status); });
 }
 
