@@ -17,6 +17,8 @@ void declare_limit(CLI::App& app, const char* name, int64_t& value, int64_t leas
 
 void declare_limits(CLI::App& app, ServiceLimits& limits) {
   declare_limit(app, "--max-queue", limits.max_queue, 0, "requests in flight beyond --max-batch; more are refused");
+  declare_limit(app, "--max-connections", limits.max_connections, 2,
+                "of clients, half of them from one address; an idle one gives way to one more");
   declare_limit(app, "--max-message-bytes", limits.max_message_bytes, 1024, "of a message from a client");
   declare_limit(app, "--max-prompt-bytes", limits.max_prompt_bytes, 1, "of a prompt's text");
   declare_limit(app, "--max-stop-strings", limits.max_stop_strings, 0, "of a request, and as many stop tokens");

@@ -24,12 +24,15 @@ Result<std::string> read_api_key(const std::filesystem::path& path) {
   return key;
 }
 
-bool has_api_key(const grpc::CallbackServerContext& context, std::string_view key) {
+bool shows_api_key(std::string_view authorization, std::string_view key) {
   if (key.empty()) return true;
+  return authorization.starts_with(kScheme) && equal_in_constant_time(authorization.substr(kScheme.size()), key);
+}
+
+bool has_api_key(const grpc::CallbackServerContext& context, std::string_view key) {
   const auto found = context.client_metadata().find("authorization");
-  if (found == context.client_metadata().end()) return false;
-  const std::string_view given(found->second.data(), found->second.size());
-  return given.starts_with(kScheme) && equal_in_constant_time(given.substr(kScheme.size()), key);
+  if (found == context.client_metadata().end()) return key.empty();
+  return shows_api_key({found->second.data(), found->second.size()}, key);
 }
 
 }  // namespace octet
