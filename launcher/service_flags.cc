@@ -57,6 +57,8 @@ void declare_service_flags(CLI::App& app, ServerOptions& options) {
   file("--tls-client-ca", options.tls_client_ca, "take only clients with a certificate of this authority (PEM)");
   file("--api-key-file", options.api_key_file,
        "ask every call but health's for \"authorization: Bearer KEY\"; KEY is the file's first line");
+  file("--metrics-key-file", options.metrics_key_file,
+       "ask those who read /metrics for \"Authorization: Bearer KEY\"; KEY is the file's first line");
   declare_limits(app, options.limits);
 }
 

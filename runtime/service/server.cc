@@ -124,7 +124,11 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, Serv
       Listener::open(options, judge, std::array<grpc::Service*, 3>{&impl.service, &impl.health, &impl.reflection}));
   impl.listener->watch_itself([&impl](const Status& status) { impl.note_failure(status); });
   if (!options.metrics_listen.empty()) {
-    OCTET_ASSIGN_OR_RETURN(impl.metrics_endpoint, MetricsEndpoint::open(options.metrics_listen));
+    std::string key;
+    if (!options.metrics_key_file.empty()) {
+      OCTET_ASSIGN_OR_RETURN(key, read_api_key(options.metrics_key_file));
+    }
+    OCTET_ASSIGN_OR_RETURN(impl.metrics_endpoint, MetricsEndpoint::open(options.metrics_listen, key));
     impl.metrics_endpoint->add(impl.metrics.registry());
     impl.metrics_endpoint->add(impl.job_metrics);
   }
