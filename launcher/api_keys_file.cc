@@ -5,9 +5,9 @@
 
 #include "launcher/toml_table.h"
 #include "runtime/base/quote.h"
-#include "runtime/engine/request.h"
 #include "runtime/base/read_file.h"
-#include "runtime/service/secret_file.h"
+#include "runtime/base/secret_file.h"
+#include "runtime/engine/request.h"
 
 namespace octet {
 namespace {

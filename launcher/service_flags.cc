@@ -26,6 +26,8 @@ void declare_seconds(CLI::App& app, const char* name, std::chrono::milliseconds&
 
 void declare_limits(CLI::App& app, ServiceLimits& limits) {
   declare_limit(app, "--max-queue", limits.max_queue, 0, "requests in flight beyond --max-batch; more are refused");
+  declare_limit(app, "--max-connections", limits.max_connections, 2,
+                "of clients, half of them from one address; an idle one gives way to one more");
   declare_limit(app, "--max-message-bytes", limits.max_message_bytes, 1024, "of a message from a client");
   declare_limit(app, "--max-prompt-bytes", limits.max_prompt_bytes, 1, "of a prompt's text");
   declare_limit(app, "--max-stop-strings", limits.max_stop_strings, 0, "of a request, and as many stop tokens");
@@ -65,6 +67,8 @@ void declare_service_flags(CLI::App& app, ServiceFlags& flags) {
        "the same with a key for each tenant, and what each may have (TOML; octet api-key makes entries); read again on "
        "SIGHUP");
   app.get_option("--api-keys")->excludes("--api-key-file");
+  file("--metrics-key-file", options.metrics_key_file,
+       "ask those who read /metrics for \"Authorization: Bearer KEY\"; KEY is the file's first line");
   declare_limits(app, options.limits);
   declare_seconds(app, "--drain-limit", flags.drain_limit,
                   "end what a drain has not finished after so long; its clients can resume it (default: 300)");

@@ -1,6 +1,7 @@
 #include "runtime/service/api_key.h"
 
-#include "runtime/service/secret_file.h"
+#include "runtime/base/secret_file.h"
+#include "runtime/base/sha256.h"
 
 namespace octet {
 namespace {
@@ -16,12 +17,18 @@ Result<std::string> read_api_key(const std::filesystem::path& path) {
   return key;
 }
 
-std::optional<std::string_view> bearer_token(const grpc::CallbackServerContext& context) {
+std::string_view bearer_token(std::string_view authorization) {
+  return authorization.starts_with(kScheme) ? authorization.substr(kScheme.size()) : std::string_view();
+}
+
+std::string_view bearer_token(const grpc::CallbackServerContext& context) {
   const auto found = context.client_metadata().find("authorization");
-  if (found == context.client_metadata().end()) return std::nullopt;
-  const std::string_view given(found->second.data(), found->second.size());
-  if (!given.starts_with(kScheme)) return std::nullopt;
-  return given.substr(kScheme.size());
+  if (found == context.client_metadata().end()) return {};
+  return bearer_token({found->second.data(), found->second.size()});
+}
+
+bool shows_api_key(std::string_view authorization, std::string_view key) {
+  return key.empty() || equal_in_constant_time(sha256(bearer_token(authorization)), sha256(key));
 }
 
 }  // namespace octet

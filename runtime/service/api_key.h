@@ -4,7 +4,6 @@
 #include <grpcpp/server_context.h>
 
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,7 +14,12 @@ namespace octet {
 // The key in a file: its first line. kInvalidInput, with the path, where there is none, or where others can read it.
 Result<std::string> read_api_key(const std::filesystem::path& path);
 
-// The KEY of the call's "authorization: Bearer KEY", as long as the call is there; none where it carries none.
-std::optional<std::string_view> bearer_token(const grpc::CallbackServerContext& context);
+// The KEY of "Bearer KEY", the value of the metadata "authorization", as long as that is there; empty: there is none.
+std::string_view bearer_token(std::string_view authorization);
+// The same of a call.
+std::string_view bearer_token(const grpc::CallbackServerContext& context);
+// Whether such a value has the key; always where `key` is empty. The time does not tell how much of a wrong key is
+// right.
+bool shows_api_key(std::string_view authorization, std::string_view key);
 
 }  // namespace octet

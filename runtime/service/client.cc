@@ -9,13 +9,13 @@
 #include "runtime/base/address.h"
 #include "runtime/base/check.h"
 #include "runtime/base/read_file.h"
+#include "runtime/base/secret_file.h"
 #include "runtime/service/api_key.h"
 #include "runtime/service/client_messages.h"
 #include "runtime/service/grpc_address.h"
 #include "runtime/service/grpc_log.h"
 #include "runtime/service/octet.grpc.pb.h"
 #include "runtime/service/proxy.h"
-#include "runtime/service/secret_file.h"
 
 namespace octet {
 namespace {

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "runtime/service/call_deadline.h"
 #include "runtime/service/rpc_status.h"
 
 namespace octet {
@@ -23,7 +24,7 @@ std::string why_stalled(OpenRpc::Clock::duration limit) {
 
 // The client is gone, or its deadline is.
 grpc::Status why_abandoned(const grpc::CallbackServerContext& context) {
-  const bool late = std::chrono::system_clock::now() >= context.deadline();
+  const bool late = GenerationCall::Clock::now() >= call_deadline(context);
   return late ? rpc_error(grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed")
               : rpc_error(grpc::StatusCode::CANCELLED, "the client has gone");
 }

@@ -9,6 +9,8 @@
 #include "runtime/base/log.h"
 #include "runtime/base/out_of_memory.h"
 #include "runtime/base/quote.h"
+#include "runtime/service/api_key.h"
+#include "runtime/service/call_deadline.h"
 #include "runtime/service/prompt_parser.h"
 #include "runtime/service/rpc_status.h"
 #include "runtime/service/service_info.h"
@@ -27,13 +29,6 @@ constexpr int kEncodingNiceness = 5;  // a quarter of a processor is left to Tok
 
 double seconds_between(GenerationCall::Clock::time_point from, GenerationCall::Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
-}
-
-// The deadline on the engine's clock.
-GenerationCall::Clock::time_point deadline_of(const grpc::CallbackServerContext& context) {
-  const auto left = context.deadline() - std::chrono::system_clock::now();
-  if (left > std::chrono::hours(24 * 365)) return GenerationCall::Clock::time_point::max();
-  return GenerationCall::Clock::now() + left;
 }
 
 std::string failure_reason(RpcCode code) {
@@ -169,7 +164,7 @@ void GenerationService::on_failure(const Status& status) {
 }
 
 grpc::Status GenerationService::identify(const grpc::CallbackServerContext& context, Caller& caller) const {
-  caller = {.tenant = facts_.tenants->identify(context), .peer = context.peer()};
+  caller = {.tenant = facts_.tenants->identify(bearer_token(context)), .peer = context.peer()};
   return caller.tenant == nullptr ? missing_key() : grpc::Status::OK;
 }
 
@@ -199,7 +194,7 @@ grpc::Status GenerationService::check_model(const std::string& name) const {
 grpc::Status GenerationService::check_generate(const grpc::CallbackServerContext& context,
                                                const v1::GenerateRequest& request) const {
   if (auto status = check_loaded(); !status.ok()) return status;
-  if (context.deadline() <= std::chrono::system_clock::now()) {
+  if (call_deadline(context) <= GenerationCall::Clock::now()) {
     return rpc_error(RpcCode::DEADLINE_EXCEEDED, "the deadline had passed on arrival");
   }
   if (auto status = check_model(request.model()); !status.ok()) return status;
@@ -214,7 +209,7 @@ std::shared_ptr<GenerationCall> GenerationService::make_call(const grpc::Callbac
                                                              const Caller& caller, const std::string& request_id,
                                                              std::shared_ptr<ResponseSink> sink) {
   return std::make_shared<GenerationCall>(
-      request_id.empty() ? draw_request_id() : request_id, caller, deadline_of(context), std::move(sink),
+      request_id.empty() ? draw_request_id() : request_id, caller, call_deadline(context), std::move(sink),
       [this](const GenerationCall& call, const grpc::Status& status) { on_end(call, status); });
 }
 

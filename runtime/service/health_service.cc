@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "runtime/service/octet.grpc.pb.h"
+#include "runtime/service/rpc_status.h"
 
 namespace octet {
 
@@ -20,8 +21,20 @@ bool is_known(const std::string& service) { return service.empty() || service ==
 // itself. What comes next is chosen under the service's mutex and done without it, for the library may answer at once.
 class HealthWatch final : public grpc::ServerWriteReactor<Response> {
  public:
-  HealthWatch(HealthService& service, bool known) : service_(service), known_(known) {}
+  HealthWatch(HealthService& service, std::string peer, bool known)
+      : service_(service), peer_(std::move(peer)), known_(known) {}
 
+  // Whether there is room for one more; under the service's mutex.
+  bool join() {
+    size_t& count = service_.watches_of_[peer_];
+    if (service_.watches_.size() >= HealthService::kMaxWatches || count >= HealthService::kMaxWatchesOfConnection) {
+      if (count == 0) service_.watches_of_.erase(peer_);
+      return false;
+    }
+    ++count;
+    service_.watches_.insert(this);
+    return true;
+  }
   // Whether send() is to be called, once the mutex is free: nothing is on its way, and something has changed.
   bool choose() {
     const auto status = known_ ? service_.status() : Response::SERVICE_UNKNOWN;
@@ -32,6 +45,14 @@ class HealthWatch final : public grpc::ServerWriteReactor<Response> {
     return true;
   }
   void send() { StartWrite(&response_); }
+  // Instead of joining.
+  void refuse() {
+    {
+      const std::lock_guard lock(service_.mutex_);
+      finished_ = true;
+    }
+    Finish(rpc_error(grpc::StatusCode::RESOURCE_EXHAUSTED, "there are too many watches; Check answers"));
+  }
 
   void OnWriteDone(bool ok) override {
     bool sends = false, ends = false;
@@ -59,7 +80,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<Response> {
   void OnDone() override {
     {
       const std::lock_guard lock(service_.mutex_);
-      service_.watches_.erase(this);
+      if (service_.watches_.erase(this) == 1 && --service_.watches_of_[peer_] == 0) service_.watches_of_.erase(peer_);
     }
     delete this;
   }
@@ -68,6 +89,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<Response> {
   static inline const grpc::Status kGone{grpc::StatusCode::CANCELLED, "the client has gone, or the server is stopping"};
 
   HealthService& service_;
+  const std::string peer_;
   const bool known_;
   Response response_;
   Response::ServingStatus told_ = Response::UNKNOWN;
@@ -105,14 +127,19 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
   return reactor;
 }
 
-grpc::ServerWriteReactor<Response>* HealthService::Watch(grpc::CallbackServerContext*, const Request* request) {
-  auto* watch = new HealthWatch(*this, is_known(request->service()));
+grpc::ServerWriteReactor<Response>* HealthService::Watch(grpc::CallbackServerContext* context, const Request* request) {
+  auto* watch = new HealthWatch(*this, context->peer(), is_known(request->service()));
+  bool joined = false;
   {
     const std::lock_guard lock(mutex_);
-    watches_.insert(watch);
-    watch->choose();
+    joined = watch->join();
+    if (joined) watch->choose();
   }
-  watch->send();
+  if (joined) {
+    watch->send();
+  } else {
+    watch->refuse();
+  }
   return watch;
 }
 

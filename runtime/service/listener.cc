@@ -1,26 +1,25 @@
 #include "runtime/service/listener.h"
 
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/support/server_interceptor.h>
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
-#include <optional>
+#include <utility>
 
-#include "runtime/service/credentials.h"
-#include "runtime/service/grpc_address.h"
 #include "runtime/service/grpc_log.h"
 #include "runtime/service/rpc_status.h"
-#include "runtime/service/socket_file.h"
 
 namespace octet {
 namespace {
 
+using std::chrono::milliseconds;
+
 constexpr int kKeepaliveMs = 20'000;  // between two looks whether a silent client is still there
 constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kShortestClientPingMs = 5'000;
+constexpr int kIdleMs = 300'000;           // of a connection without calls, before it is closed
+constexpr int kMaxHeaderBytes = 16 << 10;  // the gate's own bound is smaller
+constexpr milliseconds kGoodbye{100};      // for connections to close, once nothing is under way
 
 // A message that cannot be parsed reaches no handler; gRPC's callback API then says that the method is not implemented.
 class MalformedMessages final : public grpc::experimental::Interceptor {
@@ -43,42 +42,29 @@ class MalformedMessagesFactory final : public grpc::experimental::ServerIntercep
   }
 };
 
-// Why nobody can listen there; empty if one can.
-std::string why_not(const Address& address) {
-  addrinfo hints{}, *found = nullptr;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  const std::string port = std::to_string(address.port);
-  if (const int error = getaddrinfo(address.host.c_str(), port.c_str(), &hints, &found); error != 0) {
-    return gai_strerror(error);
-  }
-  std::string why;
-  for (const addrinfo* place = found; place != nullptr && why.empty(); place = place->ai_next) {
-    const int descriptor = socket(place->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const int reuse = 1;
-    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
-    if (bind(descriptor, place->ai_addr, place->ai_addrlen) != 0) why = std::strerror(errno);
-    close(descriptor);
-  }
-  freeaddrinfo(found);
-  return why;
-}
-
-Status cannot_listen(const ServerOptions& options, const Address& address) {
-  const std::string why = address.is_unix() ? "" : why_not(address);
-  if (why.empty() && !options.tls_cert.empty()) {
-    return invalid_input("--tls-cert {}, --tls-key {}: not a certificate and its key", options.tls_cert,
-                         options.tls_key);
-  }
-  return invalid_input("--listen {}: {}", address.text(), why.empty() ? "gRPC cannot listen there" : why);
+FilterOptions filter_options(const ServerOptions& options, Listener::Judge judge) {
+  FilterOptions filter;
+  filter.max_message_bytes = static_cast<size_t>(options.limits.max_message_bytes);
+  filter.judge = [judge = std::move(judge)](const RequestHead& head) -> std::optional<Refusal> {
+    const grpc::Status status = judge(head);
+    if (status.ok()) return std::nullopt;
+    return Refusal{status.error_code(), status.error_message(), status.error_details()};
+  };
+  return filter;
 }
 
 void set_up(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.limits.max_message_bytes));
   builder.SetMaxSendMessageSize(-1);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // two services on one port would share its clients
+  builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaderBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(FilterOptions().max_streams));
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // it would ask for larger frames than the gate takes
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kShortestClientPingMs);
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(std::make_unique<MalformedMessagesFactory>());
@@ -87,28 +73,44 @@ void set_up(const ServerOptions& options, grpc::ServerBuilder& builder) {
 
 }  // namespace
 
-Result<Listener> listen(const ServerOptions& options, std::span<grpc::Service* const> services) {
+Result<std::unique_ptr<Listener>> Listener::open(const ServerOptions& options, Judge judge,
+                                                 std::span<grpc::Service* const> services) {
   quiet_grpc();  // what clients send wrong is told to them
   auto address = parse_listen_address(options.listen);
   if (!address.ok()) return invalid_input("--listen {}", address.status().message());
-  Listener listener;
-  OCTET_ASSIGN_OR_RETURN(listener.credentials, make_credentials(options));
-  std::optional<SocketFile> socket_file;  // until gRPC has made it
-  if (address->is_unix()) {
-    auto claimed = SocketFile::claim(address->socket_file);
-    if (!claimed.ok()) return invalid_input("--listen {}: {}", address->text(), claimed.status().message());
-    socket_file.emplace(*std::move(claimed));
-  }
+  auto listener = std::unique_ptr<Listener>(new Listener);
+  OCTET_ASSIGN_OR_RETURN(
+      listener->gate_,
+      Gate::open(
+          {.listen = *std::move(address),
+           .tls = {.certificate = options.tls_cert, .key = options.tls_key, .client_authority = options.tls_client_ca},
+           .max_connections = options.limits.max_connections,
+           .filter = filter_options(options, std::move(judge))}));
   grpc::ServerBuilder builder;
   set_up(options, builder);
-  int port = 0;
-  builder.AddListeningPort(grpc_target(*address), listener.credentials, &port);
+  listener->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, grpc::InsecureServerCredentials());
   for (grpc::Service* service : services) builder.RegisterService(service);
-  listener.server = builder.BuildAndStart();
-  if (listener.server == nullptr || port == 0) return cannot_listen(options, *address);
-  if (!address->is_unix()) address->port = static_cast<uint16_t>(port);
-  listener.address = *std::move(address);
+  listener->server_ = builder.BuildAndStart();
+  if (listener->server_ == nullptr) return failed("gRPC's server could not be started");
+  listener->gate_->start([&acceptor = *listener->acceptor_](int descriptor) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.fd = descriptor;
+    acceptor.HandleNewConnection(&connection);
+  });
   return listener;
+}
+
+void Listener::watch_itself(std::function<void(const Status&)> on_failure) {
+  self_check_.emplace(address(), std::move(on_failure));
+}
+
+Listener::~Listener() {
+  self_check_.reset();
+  gate_->stop_listening();
+  if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
+  gate_->wait_until_empty(kGoodbye);
+  gate_.reset();
 }
 
 }  // namespace octet

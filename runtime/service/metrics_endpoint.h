@@ -10,10 +10,13 @@
 
 namespace octet {
 
+// A few clients at once, each for a few seconds, with a small request and no body; one more takes the place of the one
+// that has been there for the longest time.
 class MetricsEndpoint {
  public:
-  // "HOST:PORT" or "[IPv6]:PORT"; port 0: any. kInvalidInput, one line, where nobody can listen there.
-  static Result<std::unique_ptr<MetricsEndpoint>> open(const std::string& listen);
+  // "HOST:PORT" or "[IPv6]:PORT"; port 0: any. key: asked for as "Authorization: Bearer KEY";
+  // empty: none. kInvalidInput, one line, where nobody can listen there.
+  static Result<std::unique_ptr<MetricsEndpoint>> open(const std::string& listen, const std::string& key);
   ~MetricsEndpoint();
 
   // Holds it weakly. Any thread.

@@ -6,6 +6,7 @@
 #include <array>
 #include <set>
 
+#include "runtime/service/api_key.h"
 #include "runtime/service/health.grpc.pb.h"
 #include "runtime/service/octet.grpc.pb.h"
 #include "runtime/service/rpc_status.h"
@@ -90,7 +91,7 @@ class Conversation final : public grpc::ServerBidiReactor<Request, Response> {
 
 grpc::ServerBidiReactor<Request, Response>* ReflectionService::ServerReflectionInfo(
     grpc::CallbackServerContext* context) {
-  return new Conversation(tenants_.identify(*context) != nullptr);
+  return new Conversation(tenants_.identify(bearer_token(*context)) != nullptr);
 }
 
 }  // namespace octet

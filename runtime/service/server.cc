@@ -13,6 +13,7 @@
 #include "runtime/service/listener.h"
 #include "runtime/service/metrics_endpoint.h"
 #include "runtime/service/reflection_service.h"
+#include "runtime/service/rpc_status.h"
 
 namespace octet {
 namespace {
@@ -22,8 +23,7 @@ using std::chrono::seconds;
 
 constexpr milliseconds kWatchInterval{100};  // between two looks at slow clients and at heartbeats
 constexpr seconds kFailTime{1};              // for clients to hear of a failure; mpirun leaves us two
-constexpr milliseconds kLastBytes{50};       // for what is sent to leave the process
-constexpr milliseconds kGoodbye{100};        // for connections to close, once nothing is under way
+constexpr milliseconds kLastBytes{100};      // for what is sent to leave the process
 
 // Of the service's own first request.
 class FirstToken final : public ResponseSink {
@@ -35,6 +35,10 @@ class FirstToken final : public ResponseSink {
  private:
   std::promise<grpc::Status> done_;
 };
+
+bool is_health(std::string_view path) {
+  return path.starts_with(fmt::format("/{}/", grpc::health::v1::Health::service_full_name()));
+}
 
 Status compute_a_token(EngineThread& engine, const ServedModel& model) {
   GenerationJob job;
@@ -100,7 +104,7 @@ struct Server::Impl {
   GenerationService service;
   HealthService health;
   ReflectionService reflection{*service.facts().tenants};
-  Listener listener;
+  std::unique_ptr<Listener> listener;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint;
   std::unique_ptr<EngineThread> engine;
   std::atomic<bool> told_ready = false;
@@ -121,10 +125,20 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, Serv
   }
   auto server = std::unique_ptr<Server>(new Server(std::make_unique<Impl>(std::move(facts), std::move(watch))));
   Impl& impl = *server->impl_;
-  OCTET_ASSIGN_OR_RETURN(impl.listener,
-                         listen(options, std::array<grpc::Service*, 3>{&impl.service, &impl.health, &impl.reflection}));
+  const auto judge = [tenants = impl.service.facts().tenants](const RequestHead& head) {
+    const bool may_come = is_health(head.path) || tenants->identify(bearer_token(head.authorization)) != nullptr;
+    return may_come ? grpc::Status::OK : missing_key();
+  };
+  OCTET_ASSIGN_OR_RETURN(
+      impl.listener,
+      Listener::open(options, judge, std::array<grpc::Service*, 3>{&impl.service, &impl.health, &impl.reflection}));
+  impl.listener->watch_itself([&impl](const Status& status) { impl.note_failure(status); });
   if (!options.metrics_listen.empty()) {
-    OCTET_ASSIGN_OR_RETURN(impl.metrics_endpoint, MetricsEndpoint::open(options.metrics_listen));
+    std::string key;
+    if (!options.metrics_key_file.empty()) {
+      OCTET_ASSIGN_OR_RETURN(key, read_api_key(options.metrics_key_file));
+    }
+    OCTET_ASSIGN_OR_RETURN(impl.metrics_endpoint, MetricsEndpoint::open(options.metrics_listen, key));
     impl.metrics_endpoint->add(impl.metrics.registry());
     impl.metrics_endpoint->add(impl.job_metrics);
   }
@@ -134,14 +148,14 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, Serv
 
 Server::~Server() {
   impl_->caretaker = {};
-  if (impl_->listener.server == nullptr) return;
+  if (impl_->listener == nullptr) return;
   impl_->service.fail("the server is stopping");
   impl_->service.rpcs().wait_until_empty(kFailTime);
-  impl_->listener.server->Shutdown(std::chrono::system_clock::now() + kGoodbye);
+  impl_->listener.reset();
   impl_->engine.reset();
 }
 
-std::string Server::address() const { return impl_->listener.address.text(); }
+std::string Server::address() const { return impl_->listener->address().text(); }
 std::string Server::metrics_address() const {
   return impl_->metrics_endpoint ? impl_->metrics_endpoint->address() : "";
 }

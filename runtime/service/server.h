@@ -22,6 +22,7 @@ struct ServerOptions {
   std::string metrics_listen = "127.0.0.1:9464";  // empty: no metrics
   std::string tls_cert = {}, tls_key = {};        // PEM files; both or none
   std::string tls_client_ca = {};                 // PEM file: clients need a certificate of these
+  std::string metrics_key_file = {};              // its first line is asked for by the metrics; empty: nothing is
   std::string api_key_file = {};                  // its first line is asked for in every call but health's
   std::vector<TenantPolicy> tenants = {};         // without api_key_file: a key of one of these is; none: no key is
   std::string version = {};

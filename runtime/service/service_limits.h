@@ -14,6 +14,7 @@ struct ServiceLimits {
   int64_t max_logit_bias_entries = 1024;          // of a request
   int64_t max_queue = 256;                        // requests in flight beyond the batch
   int64_t max_parse_bytes = 64 << 20;             // of generating requests that wait to be parsed, and of others
+  int64_t max_connections = 1024;                 // of clients; half of them from one address
   int64_t max_outbox_bytes = 8 << 20;             // of output that a client has not read yet
   std::chrono::milliseconds stall_limit{30'000};  // of a client that reads nothing of what waits for it
 };

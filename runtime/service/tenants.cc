@@ -59,10 +59,10 @@ void Tenant::set_policy(const TenantPolicy& policy) {
   tokens_.set(policy.tokens_per_minute, now);
 }
 
-std::optional<Refusal> Tenant::take_request(Clock::time_point now) {
+std::optional<RateRefusal> Tenant::take_request(Clock::time_point now) {
   const std::lock_guard lock(mutex_);
   const auto refusal = [](const char* what, int64_t limit, milliseconds wait) {
-    return Refusal{what, fmt::format("this key's {} {} a minute are used up", limit, what), wait};
+    return RateRefusal{what, fmt::format("this key's {} {} a minute are used up", limit, what), wait};
   };
   if (const auto wait = requests_.wait(now); wait.count() > 0) {
     return refusal("requests", *policy_.requests_per_minute, wait);
@@ -118,12 +118,11 @@ void Tenants::set(const std::vector<TenantPolicy>& policies) {
   }
 }
 
-std::shared_ptr<Tenant> Tenants::identify(const grpc::CallbackServerContext& context) const {
+std::shared_ptr<Tenant> Tenants::identify(std::string_view key) const {
   const std::lock_guard lock(mutex_);
   if (anyone_ != nullptr) return anyone_;
-  const auto key = bearer_token(context);
-  if (!key) return nullptr;
-  const Sha256 hash = sha256(*key);
+  if (key.empty()) return nullptr;
+  const Sha256 hash = sha256(key);
   std::shared_ptr<Tenant> found;
   for (const auto& [known, tenant] : by_key_) {  // to the end, whoever it is
     if (equal_in_constant_time(known, hash)) found = tenant;

@@ -48,7 +48,7 @@ class RateLimit {
 };
 
 // Why a tenant may not have more now, and when it may.
-struct Refusal {
+struct RateRefusal {
   std::string reason;  // "requests", "tokens"
   std::string message;
   std::chrono::milliseconds retry;
@@ -65,7 +65,7 @@ class Tenant {
   void set_policy(const TenantPolicy& policy);
 
   // Counts a request, unless the budgets of requests or tokens are used up.
-  std::optional<Refusal> take_request(Clock::time_point now = Clock::now());
+  std::optional<RateRefusal> take_request(Clock::time_point now = Clock::now());
   // Counts tokens of a request that was taken.
   void spend_tokens(int64_t count, Clock::time_point now = Clock::now());
 
@@ -101,8 +101,8 @@ class Tenants {
   // unknown, and its calls go on.
   void set(const std::vector<TenantPolicy>& policies);
 
-  // Null: the key is missing or wrong. The time does not tell how much of it is right.
-  std::shared_ptr<Tenant> identify(const grpc::CallbackServerContext& context) const;
+  // Whose key it is (bearer_token). Null: it is missing or wrong. The time does not tell how much of it is right.
+  std::shared_ptr<Tenant> identify(std::string_view key) const;
 
  private:
   mutable std::mutex mutex_;  // guards what follows

@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "runtime/base/read_file.h"
 #include "runtime/model/chat_rendering.h"
 #include "runtime/model/chat_template.h"
 #include "runtime/model/jinja_text.h"
-#include "runtime/base/read_file.h"
 #include "tests/model/tokenizer_fixtures.h"
 
 namespace octet {

@@ -1,4 +1,4 @@
-#include "runtime/service/secret_file.h"
+#include "runtime/base/secret_file.h"
 
 #include <sys/stat.h>
 #include <unistd.h>

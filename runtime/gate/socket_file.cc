@@ -1,4 +1,4 @@
-#include "runtime/service/socket_file.h"
+#include "runtime/gate/socket_file.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
