@@ -63,7 +63,6 @@ Result<std::vector<NamedHash>> fingerprint(const ModelFlags& flags, const fs::pa
     OCTET_ASSIGN_OR_RETURN(const uint64_t hash, hash_file(path.string()));
     hashes.push_back({path.filename().string(), hash});
   }
-  OCTET_ASSIGN_OR_RETURN(const std::vector<fs::path> files, files_of_folder(model));
   uint64_t hash = kHashStart;
   for (const fs::path& path : files) {
     if (path.extension() != ".safetensors") continue;
