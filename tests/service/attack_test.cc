@@ -49,7 +49,7 @@ class Attack : public ::testing::Test {
   std::string answer() const {
     Streams streams(job_->client());
     const Heard& heard = streams.begin(greedy_call("The lighthouse", 5));
-    if (!streams.listen_to_the_end() || !heard.end || heard.end->code != 0) return "";
+    if (!streams.listen_to_the_end() || !heard.end || !heard.end->ok()) return "";
     return heard.text;
   }
   void expect_honest() const { EXPECT_EQ(answer(), expected_); }
