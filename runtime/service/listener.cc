@@ -107,6 +107,7 @@ void Listener::watch_itself(std::function<void(const Status&)> on_failure) {
 
 Listener::~Listener() {
   self_check_.reset();
+  if (gate_ == nullptr) return;  // it could not be opened
   gate_->stop_listening();
   if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
   gate_->wait_until_empty(kGoodbye);

@@ -140,10 +140,10 @@ TEST(Log, HostileTextIsAStringOfJson) {
     EXPECT_TRUE(is_harmless(lines[i])) << lines[i];
     const json object = json::parse(lines[i]);
     const std::string_view text = kHostile[i / 2];
-    if (i % 2 == 0 && is_valid_utf8(text)) {
+    if (i % 2 == 0 && !text.empty() && is_valid_utf8(text)) {
       EXPECT_EQ(object["request"], text);
     }
-    EXPECT_EQ(object.size(), i % 2 == 0 ? 5U : 4U);
+    EXPECT_EQ(object.size(), i % 2 == 0 && !text.empty() ? 5U : 4U);  // an empty string is no fact
   }
 }
 
