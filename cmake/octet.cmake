@@ -19,11 +19,23 @@ if(OCTET_FUZZ)
   target_compile_options(octet_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+# What a fault of memory meets: random addresses, read-only tables of functions, canaries, checked copies. Sanitizers have
+# their own ways of that.
+add_library(octet_hardening INTERFACE)
+set(OCTET_HARDENED OFF)
+if(NOT OCTET_SANITIZE AND NOT OCTET_FUZZ)
+  set(OCTET_HARDENED ON)
+  target_compile_options(octet_hardening INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fPIE -fstack-protector-strong>
+    $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<NOT:$<CONFIG:Debug>>>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2>)  # it needs -O
+  target_link_options(octet_hardening INTERFACE -pie LINKER:-z,relro,-z,now,-z,noexecstack)
+endif()
+
 # octet_add_library(NAME libraries...): the target octet_NAME of every .cc in this folder, linked to `libraries`.
 function(octet_add_library name)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   add_library(octet_${name} STATIC ${sources})
-  target_link_libraries(octet_${name} PUBLIC octet_flags ${ARGN})
+  target_link_libraries(octet_${name} PUBLIC octet_flags octet_hardening ${ARGN})
 endfunction()
 
 # octet_is_not_hot(NAME HOT files... HEADERS headers...): a room whose work is a small part of a step: time to compile
