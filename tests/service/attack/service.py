@@ -47,7 +47,7 @@ class Service:
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True, errors="replace", preexec_fn=limit)
         threading.Thread(target=self._read, daemon=True).start()
-        if not self.ready.wait(120):
+        if not self.ready.wait(120) or not self.alive():
             raise RuntimeError("not ready: " + "".join(self.lines[-5:]))
 
     def _read(self):
@@ -55,6 +55,8 @@ class Service:
             self.lines.append(line)
             if "ready: serving" in line:
                 self.ready.set()
+        self.process.wait()
+        self.ready.set()  # it never will be: the process has ended
 
     def alive(self):
         return self.process.poll() is None
