@@ -56,7 +56,8 @@ void WatchReception::accept_all() {
       callers_.pop_front();
     }
     if (!socket.ok()) return;
-    Caller& caller = callers_.emplace_back(MessageLink(*std::move(socket)), draw_random(), Clock::now() + kCallLimit);
+    callers_.push_back({MessageLink(*std::move(socket)), draw_random(), Clock::now() + kCallLimit});
+    Caller& caller = callers_.back();
     caller.link.limit_payload(kMaxHandshakePayload);
     caller.link.send(MessageType::kChallenge, caller.challenge);
   }
