@@ -1,6 +1,7 @@
 #include "runtime/gate/gate_connection.h"
 
 #include <fmt/format.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@
 #include <boost/asio/write.hpp>
 #include <cstddef>
 #include <cstring>
-#include <random>
+#include <iterator>
 #include <utility>
 
 namespace octet {
@@ -28,18 +29,18 @@ constexpr size_t kMaxBacklog = 64 << 10;  // of bytes that wait for the client b
 constexpr int kResourceExhausted = 8;  // codes of gRPC
 constexpr int kDeadlineExceeded = 4;
 
-// gRPC tells its handlers where a client is by the name of the socket's other end: it gets one that no other
-// connection has. A socket without is as good, but for that.
-void name_socket(int descriptor, const std::string& client) {
-  static const uint32_t process = std::random_device()();
-  static uint64_t count = 0;
-  const std::string name = fmt::format("octet-{:08x}-{}/{}", process, ++count, client);
+// gRPC tells its handlers where a client is by the name of the socket's other end, and whose calls it may end by that:
+// no other connection may have the name, and no process of this machine can take it first.
+bool name_socket(int descriptor, const std::string& client) {
+  std::array<uint8_t, 16> id{};
+  if (getrandom(id.data(), id.size(), 0) != std::ssize(id)) return false;
+  const std::string name = fmt::format("octet-{:02x}/{}", fmt::join(id, ""), client);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const size_t size = std::min(name.size(), sizeof(address.sun_path) - 1);
   std::memcpy(address.sun_path + 1, name.data(), size);
-  static_cast<void>(::bind(descriptor, reinterpret_cast<const sockaddr*>(&address),
-                           static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + size)));
+  return ::bind(descriptor, reinterpret_cast<const sockaddr*>(&address),
+                static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + size)) == 0;
 }
 
 }  // namespace
@@ -112,7 +113,10 @@ void GateConnection::account() {
 bool GateConnection::open_backend() {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0) return false;
-  name_socket(ends[0], name_);
+  if (!name_socket(ends[0], name_)) {
+    std::ranges::for_each(ends, ::close);
+    return false;
+  }
   backend_.assign(boost::asio::local::stream_protocol(), ends[0]);
   shared_.handover(ends[1]);
   read_backend();

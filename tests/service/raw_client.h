@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -48,8 +49,9 @@ class RawClient {
   }
   bool greet() { return send(std::string(kPreface) + make_frame(FrameType::kSettings, 0, 0, "")); }
 
-  // The id of a new stream.
-  uint32_t open(const std::string& path, const std::string& key = "", std::string_view encoding = "") {
+  // The id of a new stream. An empty key or encoding is not sent, an empty timeout is.
+  uint32_t open(const std::string& path, const std::string& key = "", std::string_view encoding = "",
+                std::optional<std::string_view> timeout = {}) {
     std::string block;
     append_field(block, ":method", "POST");
     append_field(block, ":scheme", "http");
@@ -59,9 +61,16 @@ class RawClient {
     append_field(block, "content-type", "application/grpc");
     if (!key.empty()) append_field(block, "authorization", "Bearer " + key);
     if (!encoding.empty()) append_field(block, "grpc-encoding", encoding);
+    if (timeout) append_field(block, "grpc-timeout", *timeout);
     const uint32_t stream = std::exchange(next_, next_ + 2);
     send(make_frame(FrameType::kHeaders, kEndHeaders, stream, block));
     return stream;
+  }
+  // A whole message, the only one of its stream.
+  bool send_only_message(uint32_t stream, std::string_view message) {
+    std::string bytes(1, 0);
+    for (const int shift : {24, 16, 8, 0}) bytes += static_cast<char>(message.size() >> shift);
+    return send(make_frame(FrameType::kData, kEndStream, stream, bytes.append(message)));
   }
   // The beginning of a message of this size, in frames.
   bool send_message(uint32_t stream, uint32_t size, size_t num_bytes, char flag = 0) {

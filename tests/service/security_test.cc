@@ -1,8 +1,7 @@
 // Who may call: TLS, client certificates, the key, and addresses that cannot be had.
-#include <cstdlib>
-
 #include "runtime/service/client.h"
 #include "runtime/service/reflection.grpc.pb.h"
+#include "tests/service/certificates.h"
 #include "tests/service/secret.h"
 #include "tests/service/test_server.h"
 
@@ -12,31 +11,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using RpcCode = grpc::StatusCode;
-
-// An authority, and certificates of a server and a client by it.
-class Certificates {
- public:
-  Certificates() {
-    run("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem");
-    for (const std::string name : {"server", "client"}) {
-      run("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -addext "
-          "subjectAltName=IP:127.0.0.1 -keyout " +
-          name + ".key -out " + name + ".csr");
-      run("x509 -req -in " + name +
-          ".csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out " + name + ".pem");
-    }
-  }
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
-  std::string text(const std::string& name) const { return read_file(folder_ / name); }
-
- private:
-  void run(const std::string& arguments) const {
-    const std::string command = "cd " + folder_.path().string() + " && openssl " + arguments + " 2>/dev/null";
-    OCTET_CHECK(std::system(command.c_str()) == 0, "{}", command);
-  }
-
-  TempFolder folder_;
-};
 
 Reply ask(const TestServer& server, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   const auto stub = v1::Generation::NewStub(server.connect(credentials));
@@ -295,6 +269,9 @@ TEST(Start, SaysWhatIsWrongWithItsFlags) {
                   {"empty", "first line"});
   expect_no_start({.listen = any, .metrics_listen = "", .api_key_file = (folder / "open").string()},
                   {"open", "others", "chmod 600"});
+  for (const auto& [file, part] : {std::pair("open", "chmod 600"), {"empty", "first line"}, {"missing", "missing"}}) {
+    expect_no_start({.listen = any, .metrics_listen = any, .metrics_key_file = (folder / file).string()}, {part});
+  }
 }
 
 }  // namespace
