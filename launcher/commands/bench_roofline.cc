@@ -28,7 +28,7 @@ std::string milliseconds(double seconds) { return fmt::format("{:.4f}", seconds 
 Result<DeviceCeilings> measured_device() {
   OCTET_ASSIGN_OR_RETURN(const Isa isa, find_isa(""));
   ThreadPool pool(0);
-  CeilingProbe probe(isa.kernels(), pool, BenchClock::kWall, kProbeBytes);
+  CeilingProbe probe(isa, pool, BenchClock::kWall, kProbeBytes);
   const Ceilings ceilings = median_ceilings(probe, kProbeRounds);
   return DeviceCeilings{.name = fmt::format("this machine, {} threads", pool.num_threads()),
                         .read_bytes_per_second = ceilings.read_bytes_per_second,
