@@ -17,7 +17,7 @@ LimitSource stated_limits(const DeviceCeilings& device, int num_devices) {
 Result<LimitSource> measured_limits(const LimitRequest& request) {
   struct Measuring {
     Measuring(const Isa& isa, const LimitRequest& request)
-        : pool(request.num_threads), probe(isa.kernels(), pool, request.clock, request.probe_bytes) {}
+        : pool(request.num_threads), probe(isa, pool, request.clock, request.probe_bytes) {}
     ThreadPool pool;
     CeilingProbe probe;
   };

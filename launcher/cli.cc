@@ -20,6 +20,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/base/out_of_memory.h"
+#include "runtime/base/quote.h"
 
 namespace octet {
 namespace {
@@ -73,18 +74,32 @@ std::vector<std::string> subcommand_names(const CLI::App& app) {
   return names;
 }
 
+// Whether it has arguments besides its flags.
+bool takes_words(const CLI::App& app) {
+  const auto options = app.get_options();
+  return std::ranges::any_of(options, [](const CLI::Option* option) { return option->get_positional(); });
+}
+
+constexpr const char* kFlagsOfTheCommand =
+    "; flags of the command that it runs stand behind --: octet run --ranks 2 -- generate --seed 1";
+
 // The message of a usage error, with the nearest name where something is misspelt.
 std::string explain(const CLI::ParseError& error, const CLI::App& active, const std::vector<std::string>& arguments) {
   std::string message = error.what();
   if (const auto end = message.find('\n'); end != std::string::npos) message.resize(end);
   const std::vector<std::string> names = subcommand_names(active);
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || !names.empty()) {
+  const bool has_extras = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+  // What is required may only be misspelt.
+  const bool lacks = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+  if (has_extras || lacks || !names.empty()) {
     for (const std::string& argument : arguments) {
+      if (argument == "--") break;
       const std::string word = argument.substr(0, argument.find('='));
       const bool is_flag = word.size() > 2 && word.starts_with("--");
       if (is_flag && active.get_option_no_throw(word) == nullptr) {
         const auto guess = nearest(word, long_flags(active));
-        return fmt::format("unknown flag {}{}", word, guess ? fmt::format("; did you mean {}?", *guess) : "");
+        if (guess) return fmt::format("unknown flag {}; did you mean {}?", word, *guess);
+        return fmt::format("unknown flag {}{}", word, active.get_name() == "run" ? kFlagsOfTheCommand : "");
       }
       if (is_flag || names.empty() || word == active.get_name()) continue;
       const auto guess = nearest(word, names);
@@ -92,7 +107,11 @@ std::string explain(const CLI::ParseError& error, const CLI::App& active, const 
                          guess ? fmt::format("; did you mean {}?", *guess) : "");
     }
   }
-  return message;
+  const std::vector<std::string> rest = active.remaining();
+  if (!has_extras || rest.empty()) return message;
+  return fmt::format(
+      "unexpected argument {}{}", quote(rest.front()),
+      takes_words(active) && !rest.front().starts_with('-') ? "; what has spaces needs quotes around it" : "");
 }
 
 std::string process_label() { return launched_rank() == 0 ? "octet" : fmt::format("octet rank {}", launched_rank()); }
@@ -111,6 +130,15 @@ int fail(const Status& status) {
   return status.exit_code();
 }
 
+// What is wrong with the arguments is told in the format that they ask for, if that much is understood.
+void choose_log_format(const CLI::App& active, LogOptions log) {
+  log.level = LogOptions().level;
+  if (const char* format = std::getenv(kLogFormatVariable)) log.format = format;
+  const CLI::Option* flag = active.get_option_no_throw("--log-format");
+  if (flag != nullptr && !flag->results().empty()) log.format = flag->results().back();
+  [[maybe_unused]] const Status stays_if_unknown = init_log(log);
+}
+
 int usage_error(const std::string& message, const CLI::App& active) {
   tell(fmt::format("{} (see octet {}--help)", message, active.get_parent() == nullptr ? "" : full_name(active) + " "));
   return invalid_input("usage").exit_code();
@@ -121,7 +149,9 @@ int usage_error(const std::string& message, const CLI::App& active) {
 void prepare_standard_streams() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(descriptor, F_GETFD) >= 0) continue;
-    const int stand_in = open(descriptor == STDIN_FILENO ? "/dev/null" : "/dev/full", O_RDWR);
+    // Standard output is opened for reading: to write to it is the error that it is with a closed one.
+    const bool is_log = descriptor == STDERR_FILENO;
+    const int stand_in = open(is_log ? "/dev/full" : "/dev/null", is_log ? O_RDWR : O_RDONLY);
     OCTET_CHECK(stand_in == descriptor, "descriptor {}", stand_in);
   }
   std::signal(SIGPIPE, SIG_IGN);
@@ -191,6 +221,7 @@ int run_cli(int argc, char** argv) {
     const Status status = print(text.str());
     return status.ok() ? 0 : fail(status);
   } catch (const CLI::ParseError& error) {
+    choose_log_format(active(), common.log);
     return usage_error(explain(error, active(), {argv + 1, argv + argc}), active());
   }
   return 1;

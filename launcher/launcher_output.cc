@@ -71,11 +71,13 @@ bool is_chatter_of_slurm(const std::string& line) {
 
 // Lines of the launcher outside of its banners that tell a user nothing.
 bool is_chatter(const std::string& line) {
-  constexpr std::string_view kStarts[] = {"mpirun: Forwarding signal", "mpirun: killing job"};
+  constexpr std::string_view kStarts[] = {"mpirun: Forwarding signal", "mpirun: killing job",
+                                          "mpirun: abort is already in progress"};
   if (std::ranges::any_of(kStarts, [&](std::string_view start) { return line.starts_with(start); })) return true;
   if (is_chatter_of_slurm(line)) return true;
-  constexpr std::string_view kParts[] = {"] PMIX ERROR", "more process has sent help message",
-                                         "more processes have sent help message", "Set MCA parameter \"orte_base_help"};
+  constexpr std::string_view kParts[] = {"] PMIX ERROR", "] mpirun: SIGPIPE detected on fd",
+                                         "more process has sent help message", "more processes have sent help message",
+                                         "Set MCA parameter \"orte_base_help"};
   return line.starts_with('[') && std::ranges::any_of(kParts, [&](std::string_view part) { return has(line, part); });
 }
 

@@ -1,6 +1,7 @@
 #include "launcher/prompt_builder.h"
 
 #include "launcher/paths.h"
+#include "launcher/text_input.h"
 #include "runtime/base/utf8.h"
 
 namespace octet {
@@ -68,7 +69,7 @@ Result<GenerationInput> PromptBuilder::build(const PromptSource& source, Generat
   GenerationInput input{.prompt = {}, .params = std::move(params), .eos_ids = session_.special_tokens().end};
   if (const auto* prompt = std::get_if<TextPrompt>(&source)) {
     OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session_.require_tokenizer());
-    if (!is_valid_utf8(prompt->text)) return invalid_input("the prompt is not UTF-8 (iconv converts files)");
+    OCTET_RETURN_IF_ERROR(check_utf8(prompt->text, "the prompt"));
     input.prompt = tokenizer->with_special_tokens(tokenizer->encode_prompt(prompt->text, prompt->parse_special));
   } else if (const auto* ids = std::get_if<std::vector<TokenId>>(&source)) {
     input.prompt = *ids;

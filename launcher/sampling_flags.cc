@@ -2,21 +2,22 @@
 
 #include <nlohmann/json.hpp>
 
+#include "runtime/base/quote.h"
+
 namespace octet {
 namespace {
 
-// A number as JSON; anything else as a string, which the parameter's own check then refuses by name.
-nlohmann::json number_or_text(const std::string& text) {
-  auto value = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  return value.is_number() ? value : nlohmann::json(text);
+// No number if the text is none.
+nlohmann::json number(const std::string& text) {
+  return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
 }
 
-// "ID=X" entries as an object.
+// "ID=X" entries, X a number, as an object.
 nlohmann::json bias_object(const std::vector<std::string>& entries) {
   auto object = nlohmann::json::object();
   for (const std::string& entry : entries) {
     const auto equals = entry.find('=');
-    object[entry.substr(0, equals)] = equals == std::string::npos ? "" : number_or_text(entry.substr(equals + 1));
+    object[entry.substr(0, equals)] = number(entry.substr(equals + 1));
   }
   return object;
 }
@@ -60,6 +61,18 @@ void SamplingFlags::declare(CLI::App& app) {
   add(app, "num-samples", "num_samples", Kind::kNumber, "N", "independent outputs of the prompt");
 }
 
+Status SamplingFlags::check_numbers(const Flag& flag) {
+  const bool is_map = flag.kind == Kind::kMap;
+  if (flag.kind != Kind::kNumber && flag.kind != Kind::kNumbers && !is_map) return ok_status();
+  for (const std::string& given : flag.values) {
+    const auto equals = is_map ? given.find('=') : std::string::npos;
+    const bool has_form = !is_map || equals != std::string::npos;
+    if (has_form && number(given.substr(equals + 1)).is_number()) continue;
+    return invalid_input("--{}: {} is not {}", flag.name, quote(given), is_map ? "ID=X with a number X" : "a number");
+  }
+  return ok_status();
+}
+
 Result<GenerationParams> SamplingFlags::params(const GenerationDefaults& defaults) const {
   GenerationParams params;
   params.sampling.temperature = defaults.temperature;
@@ -69,10 +82,11 @@ Result<GenerationParams> SamplingFlags::params(const GenerationDefaults& default
   params.sampling.repetition_penalty = defaults.repetition_penalty;
   for (const Flag& flag : flags_) {
     if (flag.option->count() == 0) continue;
+    OCTET_RETURN_IF_ERROR(check_numbers(flag));
     nlohmann::json value;
     switch (flag.kind) {
       case Kind::kNumber:
-        value = number_or_text(flag.values.back());
+        value = number(flag.values.back());
         break;
       case Kind::kTexts:
         value = flag.values;
@@ -81,7 +95,7 @@ Result<GenerationParams> SamplingFlags::params(const GenerationDefaults& default
         value = flag.values.back();
         break;
       case Kind::kNumbers:
-        for (const std::string& text : flag.values) value.push_back(number_or_text(text));
+        for (const std::string& text : flag.values) value.push_back(number(text));
         break;
       case Kind::kMap:
         value = bias_object(flag.values);
@@ -91,7 +105,9 @@ Result<GenerationParams> SamplingFlags::params(const GenerationDefaults& default
         break;
     }
     const Status status = set_generation_param(flag.param, value, params);
-    if (!status.ok()) return invalid_input("--{}: {}", flag.name, status.message());
+    if (status.ok()) continue;
+    const std::string given = flag.kind == Kind::kNumber ? " " + quote(flag.values.back()) : "";
+    return invalid_input("--{}{}: {}", flag.name, given, status.message());
   }
   return params;
 }

@@ -27,6 +27,8 @@ class SamplingFlags {
     CLI::Option* option = nullptr;
     std::vector<std::string> values;
   };
+  // Whether what should be numbers is.
+  static Status check_numbers(const Flag& flag);
   void add(CLI::App& app, const char* name, const char* param, Kind kind, const char* type, const char* help);
 
   std::list<Flag> flags_;  // options point at the values

@@ -42,6 +42,10 @@ Status check_standard_input() {
   return is_folder ? invalid_input("standard input: {}", std::strerror(EISDIR)) : ok_status();
 }
 
+Status check_utf8(const std::string& text, const std::string& what) {
+  return is_valid_utf8(text) ? ok_status() : invalid_input("{} is not UTF-8 (iconv converts files)", what);
+}
+
 Result<std::vector<TokenId>> parse_token_ids(const std::string& text) {
   std::vector<TokenId> ids;
   if (const auto first = text.find_first_not_of(" \t\r\n"); first != std::string::npos && text[first] == '[') {

@@ -30,6 +30,9 @@ Result<std::string> read_input_file(const std::string& path);
 // kInvalidInput where standard input cannot be read at all: a folder is.
 Status check_standard_input();
 
+// Whether `text`, which is called `what`, can be made into tokens.
+Status check_utf8(const std::string& text, const std::string& what);
+
 // Token ids from text: a JSON array of integers, or integers separated by white space.
 Result<std::vector<TokenId>> parse_token_ids(const std::string& text);
 

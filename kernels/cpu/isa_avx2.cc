@@ -97,12 +97,30 @@ constexpr int pairs_in_flight(int rows) { return rows <= 3 ? 2 : 1; }
 }  // namespace octet
 
 #include "kernels/cpu/isa_inl.h"
+#include "kernels/cpu/isa_int8_inl.h"
 
 namespace octet {
+namespace {
+
+struct Dot {
+  using Int = __m256i;
+  static Int load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static void store(void* p, Int v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+  static Int add(Int sum, Int a, Int b) {
+    const Int pairs = _mm256_maddubs_epi16(a, b);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+};
+
+}  // namespace
 
 const KernelTable& avx2_kernels() {
   static constexpr KernelTable kTable = make_table();
   return kTable;
+}
+
+int64_t avx2_int8_loop(const uint8_t* a, const int8_t* b, int64_t iterations, int32_t* sums) {
+  return int8_loop<Dot>(a, b, iterations, sums);
 }
 
 }  // namespace octet

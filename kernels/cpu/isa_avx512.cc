@@ -93,12 +93,30 @@ constexpr int pairs_in_flight(int) { return 1; }
 }  // namespace octet
 
 #include "kernels/cpu/isa_inl.h"
+#include "kernels/cpu/isa_int8_inl.h"
 
 namespace octet {
+namespace {
+
+struct Dot {
+  using Int = __m512i;
+  static Int load(const void* p) { return _mm512_loadu_si512(p); }
+  static void store(void* p, Int v) { _mm512_storeu_si512(p, v); }
+  static Int add(Int sum, Int a, Int b) {
+    const Int pairs = _mm512_maddubs_epi16(a, b);
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+  }
+};
+
+}  // namespace
 
 const KernelTable& avx512_kernels() {
   static constexpr KernelTable kTable = make_table();
   return kTable;
+}
+
+int64_t avx512bw_int8_loop(const uint8_t* a, const int8_t* b, int64_t iterations, int32_t* sums) {
+  return int8_loop<Dot>(a, b, iterations, sums);
 }
 
 }  // namespace octet

@@ -1,24 +1,22 @@
 // Integer dot products of AVX-512 VNNI: so far their ceiling alone.
 #include <immintrin.h>
 
-#include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/isa_int8_inl.h"
 
 namespace octet {
+namespace {
 
-int64_t vnni_dot_loop(int64_t iterations) {
-  constexpr int kChains = 12;
-  __m512i sums[kChains];
-#pragma GCC unroll 12
-  for (__m512i& sum : sums) sum = _mm512_setzero_si512();
-  const __m512i factor = _mm512_set1_epi8(1);
-  for (int64_t i = 0; i < iterations; ++i) {
-#pragma GCC unroll 12
-    for (__m512i& sum : sums) {
-      sum = _mm512_dpbusd_epi32(sum, factor, factor);
-      asm volatile("" : "+v"(sum));  // equal chains must not become one
-    }
-  }
-  return iterations * kChains * 64 * 2;
+struct Dot {
+  using Int = __m512i;
+  static Int load(const void* p) { return _mm512_loadu_si512(p); }
+  static void store(void* p, Int v) { _mm512_storeu_si512(p, v); }
+  static Int add(Int sum, Int a, Int b) { return _mm512_dpbusd_epi32(sum, a, b); }
+};
+
+}  // namespace
+
+int64_t avx512_vnni_int8_loop(const uint8_t* a, const int8_t* b, int64_t iterations, int32_t* sums) {
+  return int8_loop<Dot>(a, b, iterations, sums);
 }
 
 }  // namespace octet

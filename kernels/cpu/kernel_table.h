@@ -119,7 +119,18 @@ struct KernelTable {
 
 const KernelTable& avx2_kernels();
 const KernelTable& avx512_kernels();
-// The ceiling of int8 dot products on registers alone; returns the operations done.
-int64_t vnni_dot_loop(int64_t iterations);
+
+// Independent sums of an int8 loop, one register each: they hide the latency of two dot products a cycle.
+inline constexpr int kInt8Chains = 12;
+// The ceiling of int8 dot products: on registers alone, `iterations` times, for every chain and 32-bit lane,
+//   sums[chain · lanes + lane] += Σ over i < 4 of a[4 · lane + i] · b[4 · lane + i].
+// a and b are one register of bytes each. Returns the operations done, two a product.
+using Int8Loop = int64_t (*)(const uint8_t* a, const int8_t* b, int64_t iterations, int32_t* sums);
+// Of AVX2 and AVX-512BW: the sums of two neighbouring products are cut off at 16 bits.
+int64_t avx2_int8_loop(const uint8_t* a, const int8_t* b, int64_t iterations, int32_t* sums);
+int64_t avx512bw_int8_loop(const uint8_t* a, const int8_t* b, int64_t iterations, int32_t* sums);
+// Of AVX-VNNI (256 bits) and AVX-512 VNNI: exact.
+int64_t avx_vnni_int8_loop(const uint8_t* a, const int8_t* b, int64_t iterations, int32_t* sums);
+int64_t avx512_vnni_int8_loop(const uint8_t* a, const int8_t* b, int64_t iterations, int32_t* sums);
 
 }  // namespace octet

@@ -41,6 +41,7 @@ Findings check_memory(const KernelFiles& files);
 Findings check_ranks();
 // GPUs as the build's device library sees them; where it has none, as the kernel's driver does.
 Findings check_devices(const KernelFiles& files, const DeviceProbe& probe);
-// Memory and arithmetic, measured with one thread and with all: takes a second.
-Finding measure_ceilings();
+// Memory and arithmetic, measured with one thread and with all: takes a few seconds. isa: empty, the best here.
+Finding measure_ceilings(std::string_view isa = "");
+
 }  // namespace octet

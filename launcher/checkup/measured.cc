@@ -11,26 +11,21 @@ constexpr int kRounds = 5;
 std::string ceilings_text(const Ceilings& c) {
   std::string text = fmt::format("read {:.1f} GB/s, multiply-add {:.0f} GFLOP/s", c.read_bytes_per_second / 1e9,
                                  c.f32_operations_per_second / 1e9);
-  if (c.int8_operations_per_second > 0) text += fmt::format(", int8 {:.0f} GOP/s", c.int8_operations_per_second / 1e9);
+  for (const Int8Ceiling& int8 : c.int8) {
+    text += fmt::format(", int8 by {} {:.0f} GOP/s", int8.instructions, int8.operations_per_second / 1e9);
+  }
   return text;
-}
-
-nlohmann::ordered_json ceilings_json(const Ceilings& c, int threads) {
-  return {{"threads", threads},
-          {"read_gb_s", c.read_bytes_per_second / 1e9},
-          {"f32_gflop_s", c.f32_operations_per_second / 1e9},
-          {"int8_gop_s", c.int8_operations_per_second / 1e9}};
 }
 
 }  // namespace
 
-Finding measure_ceilings() {
-  const auto isa = find_isa("");
+Finding measure_ceilings(std::string_view isa_name) {
+  const auto isa = find_isa(isa_name);
   if (!isa.ok()) return {"speed", Grade::kMissing, "nothing to measure with", isa.status().message(), {}};
   Finding finding{.topic = "speed", .facts = {{"measured", nlohmann::ordered_json::array()}}};
   for (const int threads : {1, num_available_cpus()}) {
     ThreadPool pool(threads);
-    CeilingProbe probe(isa->kernels(), pool, BenchClock::kWall, kProbeBytes);
+    CeilingProbe probe(*isa, pool, BenchClock::kWall, kProbeBytes);
     const Ceilings ceilings = median_ceilings(probe, kRounds);
     if (!finding.text.empty()) finding.text += "; ";
     finding.text += fmt::format("{} thread{}: {}", threads, threads > 1 ? "s" : "", ceilings_text(ceilings));

@@ -28,7 +28,7 @@ std::string milliseconds(double seconds) { return fmt::format("{:.4f}", seconds 
 Result<DeviceCeilings> measured_device() {
   OCTET_ASSIGN_OR_RETURN(const Isa isa, find_isa(""));
   ThreadPool pool(0);
-  CeilingProbe probe(isa.kernels(), pool, BenchClock::kWall, kProbeBytes);
+  CeilingProbe probe(isa, pool, BenchClock::kWall, kProbeBytes);
   const Ceilings ceilings = median_ceilings(probe, kProbeRounds);
   return DeviceCeilings{.name = fmt::format("this machine, {} threads", pool.num_threads()),
                         .read_bytes_per_second = ceilings.read_bytes_per_second,
@@ -50,14 +50,14 @@ class RooflineCommand final : public Command {
   }
 
   void declare(CLI::App& app) override {
-    const auto count = [&app](const char* flag, auto& value, const char* help) {
-      return app.add_option(flag, value, help)->check(CLI::Range(0, 1 << 24))->capture_default_str()->type_name("N");
+    const auto count = [&app](const char* flag, auto& value, const char* help, const CLI::Range& range = {0, 1 << 24}) {
+      app.add_option(flag, value, help)->check(range)->capture_default_str()->type_name("N");
     };
     declare_model_path(app, flags_);
     app.add_option("--device-file", device_file_,
                    "a file, a name of configs/devices (a100-80gb, h100-sxm, h200), or measured: this machine's CPU")
         ->capture_default_str();
-    count("--ranks", layout_.world, "ranks of the job, a device each")->check(CLI::Range(1, 4096));
+    count("--ranks", layout_.world, "ranks of the job, a device each", {1, 4096});
     count("--tp", layout_.tp, "ranks that share attention by KV heads (0: the default of so many ranks)");
     count("--dp", layout_.dp, "replicas of attention");
     count("--ep", layout_.ep, "places that experts are dealt to");
@@ -71,8 +71,8 @@ class RooflineCommand final : public Command {
         ->default_str("1,32,256");
     count("--context", context_, "tokens of each stream before the step");
     count("--prompt-tokens", prompt_tokens_, "tokens of a prompt that one step of each dp group reads; 0: none");
-    count("--weight-bits", weight_bits_, "of a weight")->check(CLI::Range(1, 32));
-    count("--kv-bits", kv_bits_, "of a key's or value's element")->check(CLI::Range(1, 32));
+    count("--weight-bits", weight_bits_, "of a weight", {1, 32});
+    count("--kv-bits", kv_bits_, "of a key's or value's element", {1, 32});
     app.add_option("--measured-ms", measured_ms_, "milliseconds that your step took: its fraction of the bound")
         ->check(CLI::PositiveNumber)
         ->type_name("X");

@@ -45,6 +45,7 @@ class LogitsCommand final : public Command {
       OCTET_ASSIGN_OR_RETURN(text, read_input_file(ids_file_));
     } else {
       OCTET_ASSIGN_OR_RETURN(text, read_text_input(input_));
+      OCTET_RETURN_IF_ERROR(check_utf8(text, "the prompt"));
     }
     std::vector<TokenId> ids;
     if (from_ids) {

@@ -99,6 +99,7 @@ class PerplexityCommand final : public Command {
     OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {.all_logits = true}));
     if (!session->leads()) return session->follow();
     OCTET_ASSIGN_OR_RETURN(const std::string text, read_input_file(file_));
+    OCTET_RETURN_IF_ERROR(check_utf8(text, file_));
     OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session->require_tokenizer());
     const int64_t max_context = session->request_bounds().max_context;
     if (context_ > max_context) return invalid_input("--context {}: the model has room for {}", context_, max_context);

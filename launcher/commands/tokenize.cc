@@ -60,6 +60,7 @@ class TokenizeCommand final : public Command {
  private:
   Result<std::vector<TokenId>> encode_text(const Tokenizer& tokenizer) const {
     OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_input(input_));
+    OCTET_RETURN_IF_ERROR(check_utf8(text, "the text"));
     return tokenizer.with_special_tokens(tokenizer.encode_prompt(text, prompt_.parse_special == "on"));
   }
 

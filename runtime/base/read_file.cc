@@ -18,7 +18,7 @@ constexpr size_t kPieceBytes = size_t{1} << 16;
 
 Status read_error(const std::string& name, int error) {
   if (error == EINTR) return {StatusCode::kInterrupted, "interrupted"};
-  return invalid_input("{}: {}", name, error == ENOENT ? "no such file" : std::strerror(error));
+  return invalid_input("{}: {}", name.empty() ? "''" : name, error == ENOENT ? "no such file" : std::strerror(error));
 }
 
 Status too_long(const std::string& name, int64_t size, int64_t max_bytes) {

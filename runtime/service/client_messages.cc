@@ -187,6 +187,8 @@ RpcStatus from_grpc(const grpc::Status& status, const std::string& server) {
   const std::string advice = advice_of(status.error_details());
   end.has_advice = !advice.empty();
   message += advice;
+  if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED)
+    message += "; --api-key-file FILE sends the key in FILE";
   end.status = {is_our_fault(status.error_code()) ? StatusCode::kInvalidInput : StatusCode::kFailed,
                 server + ": " + message};
   return end;

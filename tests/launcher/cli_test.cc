@@ -30,11 +30,39 @@ TEST(Cli, MisspeltNamesAreRefusedWithAGuess) {
   expect_refused({"generate", "--temprature=1", "x"}, {"--temprature", "--temperature"});
   expect_refused({"inspect", "--tensor"}, {"--tensor", "--tensors"});
   expect_refused({"logits", "x", "--positons", "1", "--out", "y"}, {"--positons", "--positions"});
+  expect_refused({"logits", "x", "--ouut", "y"}, {"unknown flag --ouut", "--out?"});  // though --out is required
+  expect_refused({"run", "--ranks", "2", "generate", "--seed", "1"}, {"unknown flag --seed", "behind --"});
+}
+
+TEST(Cli, WrongUsageIsToldInTheFormatOfTheLog) {
+  const std::vector<std::vector<std::string>> wrong = {
+      {"generate", "--log-format", "json", "--max-tokns", "3", "x"},
+      {"generate", "--threads", "0", "--log-format=json", "x"},
+      {"logits", "x", "--log-format", "json"},
+  };
+  for (const auto& arguments : wrong) {
+    const Outcome outcome = run_octet(arguments);
+    EXPECT_EQ(outcome.exit_code, 2);
+    const json line = json::parse(outcome.err, nullptr, /*allow_exceptions=*/false);
+    EXPECT_EQ(line.value("level", ""), "error") << outcome.err;
+  }
+  const Outcome by_environment =
+      run_octet({"generate", "--tempature", "1"}, {.environment = {{"OCTET_LOG_FORMAT", "json"}}});
+  EXPECT_THAT(by_environment.err, ::testing::StartsWith("{"));
+  expect_refused({"generate", "--tempature", "1", "--log-format", "xml"}, {"unknown flag --tempature"});
 }
 
 TEST(Cli, WrongUsageIsRefused) {
   expect_refused({}, {"subcommand", "--help"});
-  expect_refused({"generate", "one", "two"}, {"two"});
+  expect_refused({"generate", "one", "two"}, {"unexpected argument 'two'", "quotes"});
+  expect_refused({"detokenize", "1", "2", "3"}, {"unexpected argument '2'"});
+  expect_refused({"chat", "hello"}, {"unexpected argument 'hello' (see"});
+  expect_refused({"generate", "--max-tokens", "many"}, {"--max-tokens: 'many' is not a number"});
+  expect_refused({"generate", "--max-tokens", "1e3"}, {"--max-tokens '1e3'", "not an integer"});
+  expect_refused({"generate", "--temperature", "nan"}, {"'nan' is not a number"});
+  expect_refused({"generate", "--logit-bias", "5"}, {"'5' is not ID=X"});
+  expect_refused({"generate", "--stop-token-id", "x"}, {"'x' is not a number"});
+  expect_refused({"generate", "--file", ""}, {"'': no such file"});
   expect_refused({"generate", "x", "--temperature"}, {"--temperature"});
   expect_refused({"generate", "x", "--log-level", "loud"}, {"--log-level", "loud"});
   expect_refused({"inspect", "--ranks", "many"}, {"--ranks"});
@@ -136,7 +164,9 @@ TEST(Cli, StandardOutputThatIsFullIsAFailureOfEveryCommand) {
   for (const auto& arguments : std::vector<std::vector<std::string>>{
            {"tokenize", "x"}, {"detokenize", "1"}, {"inspect"}, {"inspect", "--json"}, {"--help"}, {"--version"}}) {
     EXPECT_EQ(run_octet(arguments, {.stdout_path = "/dev/full"}).exit_code, 1) << arguments.front();
-    EXPECT_EQ(run_octet(arguments, {.stdout_closed = true}).exit_code, 1) << arguments.front();
+    const Outcome closed = run_octet(arguments, {.stdout_closed = true});
+    EXPECT_EQ(closed.exit_code, 1) << arguments.front();
+    EXPECT_THAT(closed.err, HasSubstr("standard output: Bad file descriptor"));
   }
 }
 

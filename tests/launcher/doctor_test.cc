@@ -171,8 +171,15 @@ TEST(DoctorCommandTest, MeasuresWithOneThreadAndWithAll) {
   for (const auto& measured : speed.facts["measured"]) {
     EXPECT_GT(measured["read_gb_s"], 0.1);
     EXPECT_GT(measured["f32_gflop_s"], 0.1);
+    EXPECT_GT(measured["int8_gop_s"], 0.1);
   }
   EXPECT_EQ(speed.facts["measured"][0]["threads"], 1);
+}
+
+TEST(DoctorCommandTest, ThereIsAnInt8FigureOfEveryInstructionSet) {
+  const Finding speed = measure_ceilings("avx2");
+  EXPECT_THAT(speed.text, HasSubstr("int8 by avx2 "));
+  EXPECT_GT(speed.facts["measured"][0]["int8_gop_s_of"]["avx2"], 0.1);
 }
 
 }  // namespace

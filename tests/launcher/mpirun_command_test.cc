@@ -145,6 +145,15 @@ TEST(LauncherOutput, MeansNothingOnceARankWritesToIt) {
   EXPECT_FALSE(output.news().killed);
 }
 
+TEST(LauncherOutput, AReaderOfTheJobThatHasEnoughIsNoNews) {
+  LauncherOutput output;
+  output.job_has_started();
+  EXPECT_EQ(output.take("[vm:10208] mpirun: SIGPIPE detected on fd 13 - aborting\n"
+                        "mpirun: abort is already in progress...hit ctrl-c again to forcibly terminate\n",
+                        kNow),
+            "");
+}
+
 TEST(LauncherOutput, ALauncherThatStartsNothingIsToldInOneLine) {
   LauncherOutput output;
   EXPECT_EQ(output.take(kNoSlots + "and so on\n", kNow), "");

@@ -32,6 +32,15 @@ TEST(Tokenize, BosComesFirstUnlessItIsLeftOut) {
             json({{"ids", prompt["ids"]}, {"pieces", {"<s>", "▁In", "▁the", "▁beginning"}}}));
 }
 
+TEST(Tokenize, TextThatIsNotUtf8IsRefusedByEveryCommandThatReadsText) {
+  const TempFolder folder;
+  write_file(folder / "text", "caf\xe9");
+  expect_refused({"tokenize", "--file", folder / "text"}, {"the text is not UTF-8", "iconv"});
+  expect_refused({"perplexity", folder / "text"}, {"text is not UTF-8"});
+  expect_refused({"logits", "--file", folder / "text", "--out", folder / "out"}, {"the prompt is not UTF-8"});
+  expect_refused({"generate", "--file", folder / "text"}, {"the prompt is not UTF-8"});
+}
+
 TEST(Tokenize, RoundTripOfAFile) {
   const TempFolder folder;
   const std::string text = read_file(kDemoModel / "heldout.es.txt").substr(0, 20000);

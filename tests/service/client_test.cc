@@ -235,6 +235,7 @@ TEST_F(ApiKeyTest, NoKeyAndAWrongOneDoNot) {
   expect_refused(remote({"generate", "x"}), {job_->address(), "authorization"});
   expect_refused(remote({"chat"}), {job_->address(), "authorization"});
   expect_refused(remote({"generate", "x", "--api-key-file", *folder_ / "wrong"}), {job_->address(), "authorization"});
+  expect_refused(remote({"generate", "x"}), {"authorization", "--api-key-file"});
   const Outcome outcome = run_python({"--server", job_->address(), "x"});
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_THAT(outcome.err, StartsWith("UNAUTHENTICATED: "));
