@@ -3,15 +3,14 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <sys/random.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <string_view>
 
 #include "comm/pack.h"
 #include "runtime/base/check.h"
+#include "runtime/base/random_bytes.h"
 
 namespace octet {
 namespace {
@@ -38,11 +37,7 @@ Status damaged() { return failed("a damaged message"); }
 
 Bytes32 draw_random() {
   Bytes32 bytes{};
-  ssize_t drawn = 0;
-  do {  // so few bytes come at once
-    drawn = getrandom(bytes.data(), bytes.size(), 0);
-  } while (drawn < 0 && errno == EINTR);
-  OCTET_CHECK(drawn == static_cast<ssize_t>(bytes.size()), "getrandom: {}", std::strerror(errno));
+  fill_random(bytes);
   return bytes;
 }
 

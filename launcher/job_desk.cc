@@ -1,7 +1,6 @@
 #include "launcher/job_desk.h"
 
 #include <fcntl.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -14,7 +13,7 @@
 #include <csignal>
 #include <cstring>
 
-#include "runtime/base/check.h"
+#include "runtime/base/random_bytes.h"
 
 namespace octet {
 namespace {
@@ -23,14 +22,6 @@ constexpr size_t kMaxStrangers = 64;  // connections that have not shown the sec
 constexpr std::chrono::seconds kHelloTime{10};
 constexpr size_t kMaxLine = 1 << 16;             // of a log; a longer one is cut into several
 constexpr size_t kMostAtOnce = size_t{1} << 18;  // of one caller, so that no other waits for a chatty one
-
-std::string random_word() {
-  std::array<unsigned char, 16> bytes{};
-  OCTET_CHECK(getrandom(bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()), "getrandom");
-  std::string word;
-  for (const unsigned char byte : bytes) word += fmt::format("{:02x}", byte);
-  return word;
-}
 
 // Every rank has two connections: room for them and what else a process has, as far as the system allows.
 void make_room(int num_ranks) {
@@ -84,7 +75,7 @@ Result<JobDesk> JobDesk::open(int num_ranks, bool several_hosts, const std::stri
   JobDesk desk(num_ranks);
   desk.unix_ = !several_hosts;
   JobInvitation invitation;
-  invitation.secret = desk.secret_ = random_word();
+  invitation.secret = desk.secret_ = random_hex(16);
   if (several_hosts) {
     invitation.addresses = own_addresses(interface);
     if (invitation.addresses.empty()) invitation.addresses = own_addresses("");
@@ -96,7 +87,7 @@ Result<JobDesk> JobDesk::open(int num_ranks, bool several_hosts, const std::stri
     desk.listener_ = std::move(listener.socket);
     fcntl(desk.listener_.get(), F_SETFL, fcntl(desk.listener_.get(), F_GETFL) | O_NONBLOCK);
   } else {
-    invitation.socket = "octet-run-" + random_word();
+    invitation.socket = "octet-run-" + random_hex(16);
     desk.listener_ = listen_unix(invitation.socket);
     if (!desk.listener_.valid()) return failed("cannot listen on a Unix socket: {}", std::strerror(errno));
   }

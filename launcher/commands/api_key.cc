@@ -1,26 +1,20 @@
 // octet api-key: a new key for a service, and its entry in the file of --api-keys.
 #include <fcntl.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 
 #include "launcher/api_keys_file.h"
 #include "launcher/commands/commands.h"
 #include "launcher/output.h"
-#include "runtime/base/check.h"
+#include "runtime/base/random_bytes.h"
 
 namespace octet {
 namespace {
 
 // 256 random bits.
-std::string draw_key() {
-  Sha256 bytes{};
-  OCTET_CHECK(getrandom(bytes.data(), bytes.size(), 0) == std::ssize(bytes), "the system gives no random bytes");
-  return to_hex(bytes);
-}
+std::string draw_key() { return random_hex(32); }
 
 // A new file that its owner alone can read.
 Status write_key(const std::string& path, const std::string& key) {

@@ -1,7 +1,6 @@
 #include "runtime/gate/gate_connection.h"
 
 #include <fmt/format.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -13,6 +12,8 @@
 #include <cstring>
 #include <iterator>
 #include <utility>
+
+#include "runtime/base/random_bytes.h"
 
 namespace octet {
 namespace {
@@ -32,9 +33,7 @@ constexpr int kDeadlineExceeded = 4;
 // gRPC tells its handlers where a client is by the name of the socket's other end, and whose calls it may end by that:
 // no other connection may have the name, and no process of this machine can take it first.
 bool name_socket(int descriptor, const std::string& client) {
-  std::array<uint8_t, 16> id{};
-  if (getrandom(id.data(), id.size(), 0) != std::ssize(id)) return false;
-  const std::string name = fmt::format("octet-{:02x}/{}", fmt::join(id, ""), client);
+  const std::string name = fmt::format("octet-{}/{}", random_hex(16), client);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const size_t size = std::min(name.size(), sizeof(address.sun_path) - 1);

@@ -1,14 +1,9 @@
 #include "runtime/service/generation_service.h"
 
-#include <fmt/ranges.h>
-#include <sys/random.h>
-
-#include <array>
-
-#include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/base/out_of_memory.h"
 #include "runtime/base/quote.h"
+#include "runtime/base/random_bytes.h"
 #include "runtime/service/api_key.h"
 #include "runtime/service/call_deadline.h"
 #include "runtime/service/prompt_parser.h"
@@ -57,11 +52,7 @@ std::string failure_reason(RpcCode code) {
 }
 
 // Nobody can guess the id of another's request.
-std::string draw_request_id() {
-  std::array<uint8_t, 16> bytes{};
-  OCTET_CHECK(getrandom(bytes.data(), bytes.size(), 0) == std::ssize(bytes), "the system gives no random bytes");
-  return fmt::format("octet-{:02x}", fmt::join(bytes, ""));
-}
+std::string draw_request_id() { return "octet-" + random_hex(16); }
 
 grpc::Status too_much_to_read() {
   return rpc_retry(RpcCode::RESOURCE_EXHAUSTED, "too many requests wait to be read", kRetryWhileFull);
