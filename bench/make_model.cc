@@ -11,8 +11,8 @@
 #include "runtime/base/output_file.h"
 #include "runtime/base/read_file.h"
 #include "runtime/base/thread_pool.h"
-#include "runtime/model/model_config.h"
-#include "runtime/model/safetensors_writer.h"
+#include "runtime/checkpoint/model_config.h"
+#include "runtime/checkpoint/safetensors_writer.h"
 
 namespace octet {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bench/scaled_model.h"
-#include "runtime/model/model_config.h"
+#include "runtime/checkpoint/model_config.h"
 
 namespace octet {
 

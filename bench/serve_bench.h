@@ -10,7 +10,7 @@
 #include "bench/serve_load.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/step_seconds.h"
-#include "runtime/service/client.h"
+#include "runtime/service/client/client.h"
 
 namespace octet {
 

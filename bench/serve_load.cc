@@ -5,7 +5,7 @@
 #include <random>
 #include <sstream>
 
-#include "runtime/model/json_text.h"
+#include "runtime/base/json_text.h"
 
 namespace octet {
 namespace {

@@ -14,7 +14,7 @@
 #include "comm/comm_factory.h"
 #include "launcher/command.h"
 #include "launcher/config_file.h"
-#include "launcher/job_line.h"
+#include "launcher/job/job_line.h"
 #include "launcher/nearest.h"
 #include "launcher/output.h"
 #include "runtime/base/check.h"

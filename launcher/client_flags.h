@@ -6,7 +6,7 @@
 #include "launcher/model_flags.h"
 #include "launcher/prompt_builder.h"
 #include "runtime/base/status.h"
-#include "runtime/service/client.h"
+#include "runtime/service/client/client.h"
 
 namespace octet {
 

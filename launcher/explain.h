@@ -6,7 +6,7 @@
 
 #include "parallel/row_layout_choice.h"
 #include "parallel/topology.h"
-#include "runtime/model/model_config.h"
+#include "runtime/checkpoint/model_config.h"
 
 namespace octet {
 

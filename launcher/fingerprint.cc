@@ -5,8 +5,8 @@
 
 #include "runtime/base/hash.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/base/model_folder.h"
 #include "runtime/base/read_file.h"
-#include "runtime/model/model_folder.h"
 
 namespace octet {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "launcher/generation_result.h"
 #include "runtime/engine/engine.h"
-#include "runtime/model/text_stream.h"
+#include "runtime/text/text_stream.h"
 
 namespace octet {
 

@@ -7,9 +7,9 @@
 
 #include "launcher/generation_result.h"
 #include "runtime/base/status.h"
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/engine/generation_params.h"
 #include "runtime/engine/prompt_source.h"
-#include "runtime/model/checkpoint.h"
 
 namespace octet {
 

@@ -10,8 +10,8 @@
 #include "launcher/model_flags.h"
 #include "parallel/row_layout_choice.h"
 #include "runtime/base/status.h"
-#include "runtime/model/checkpoint.h"
-#include "runtime/model/model_config.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/checkpoint/model_config.h"
 
 namespace octet {
 

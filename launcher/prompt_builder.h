@@ -12,7 +12,7 @@
 #include "launcher/session.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/prompt_source.h"
-#include "runtime/model/chat_template.h"
+#include "runtime/text/chat/chat_template.h"
 
 namespace octet {
 

@@ -4,7 +4,7 @@
 
 #include "launcher/model_options.h"
 #include "launcher/output.h"
-#include "runtime/model/model_folder.h"
+#include "runtime/base/model_folder.h"
 #include "runtime/model/shard_weights.h"
 
 namespace octet {

@@ -9,7 +9,7 @@
 
 #include "parallel/row_layout_choice.h"
 #include "parallel/shard_plan.h"
-#include "runtime/model/checkpoint.h"
+#include "runtime/checkpoint/checkpoint.h"
 
 namespace octet {
 

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "launcher/generator.h"
-#include "runtime/service/client.h"
+#include "runtime/service/client/client.h"
 
 namespace octet {
 

@@ -7,7 +7,7 @@
 
 #include "launcher/client_flags.h"
 #include "launcher/generator.h"
-#include "runtime/service/client.h"
+#include "runtime/service/client/client.h"
 
 namespace octet {
 

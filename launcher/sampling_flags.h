@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "runtime/base/status.h"
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/engine/generation_params.h"
-#include "runtime/model/checkpoint.h"
 
 namespace octet {
 

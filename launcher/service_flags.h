@@ -5,7 +5,7 @@
 #include <chrono>
 #include <string>
 
-#include "runtime/service/server.h"
+#include "runtime/service/grpc/server.h"
 
 namespace octet {
 

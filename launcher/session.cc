@@ -10,7 +10,7 @@
 #include "launcher/explain.h"
 #include "launcher/fingerprint.h"
 #include "launcher/interrupt.h"
-#include "launcher/job_line.h"
+#include "launcher/job/job_line.h"
 #include "launcher/kv_budget.h"
 #include "launcher/memory_plan.h"
 #include "launcher/model_options.h"
@@ -18,10 +18,10 @@
 #include "runtime/base/check.h"
 #include "runtime/base/host_limits.h"
 #include "runtime/base/log.h"
+#include "runtime/base/model_folder.h"
 #include "runtime/base/out_of_memory.h"
 #include "runtime/base/read_file.h"
-#include "runtime/model/check_weights.h"
-#include "runtime/model/model_folder.h"
+#include "runtime/checkpoint/check_weights.h"
 
 namespace octet {
 namespace {

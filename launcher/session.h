@@ -12,12 +12,12 @@
 #include "launcher/kv_budget.h"
 #include "launcher/model_flags.h"
 #include "runtime/base/status.h"
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/engine/engine.h"
-#include "runtime/model/checkpoint.h"
 #include "runtime/model/distributed_runner.h"
 #include "runtime/model/mixtral.h"
 #include "runtime/model/special_tokens.h"
-#include "runtime/model/tokenizer.h"
+#include "runtime/text/tokenizer.h"
 
 namespace octet {
 

@@ -8,7 +8,7 @@
 
 #include "comm/mpi_raw.h"
 #include "launcher/checkup/checkup.h"
-#include "launcher/child_process.h"
+#include "launcher/job/child_process.h"
 
 namespace octet {
 namespace {

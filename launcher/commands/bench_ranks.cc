@@ -4,7 +4,7 @@
 #include "comm/agreement.h"
 #include "comm/comm_factory.h"
 #include "launcher/commands/commands.h"
-#include "launcher/job_line.h"
+#include "launcher/job/job_line.h"
 #include "launcher/paths.h"
 #include "runtime/base/host_limits.h"
 

@@ -7,7 +7,7 @@
 #include "launcher/rank_plan.h"
 #include "parallel/expert_placement.h"
 #include "runtime/base/log.h"
-#include "runtime/model/model_folder.h"
+#include "runtime/base/model_folder.h"
 #include "runtime/model/special_tokens.h"
 
 namespace octet {

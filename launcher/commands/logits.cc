@@ -7,8 +7,8 @@
 #include "launcher/session.h"
 #include "launcher/text_input.h"
 #include "runtime/base/log.h"
+#include "runtime/checkpoint/safetensors_writer.h"
 #include "runtime/engine/engine.h"
-#include "runtime/model/safetensors_writer.h"
 
 namespace octet {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "launcher/commands/commands.h"
 #include "launcher/explain.h"
-#include "launcher/job_flags.h"
+#include "launcher/job/job_flags.h"
 #include "launcher/memory_plan.h"
 #include "launcher/model_flags.h"
 #include "launcher/model_options.h"

@@ -11,13 +11,13 @@
 #include <set>
 
 #include "launcher/commands/commands.h"
-#include "launcher/host_probe.h"
-#include "launcher/job_flags.h"
-#include "launcher/job_folder.h"
-#include "launcher/job_message.h"
+#include "launcher/job/host_probe.h"
+#include "launcher/job/job_flags.h"
+#include "launcher/job/job_folder.h"
+#include "launcher/job/job_message.h"
+#include "launcher/job/supervisor.h"
 #include "launcher/output.h"
 #include "launcher/paths.h"
-#include "launcher/supervisor.h"
 #include "runtime/base/host_limits.h"
 #include "runtime/base/log.h"
 

@@ -14,7 +14,7 @@
 #include "launcher/session.h"
 #include "runtime/base/address.h"
 #include "runtime/base/log.h"
-#include "runtime/model/model_folder.h"
+#include "runtime/base/model_folder.h"
 
 namespace octet {
 namespace {

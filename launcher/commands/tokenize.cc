@@ -7,8 +7,8 @@
 #include "launcher/output.h"
 #include "launcher/prompt_builder.h"
 #include "launcher/text_input.h"
-#include "runtime/model/model_folder.h"
-#include "runtime/model/tokenizer.h"
+#include "runtime/base/model_folder.h"
+#include "runtime/text/tokenizer.h"
 
 namespace octet {
 namespace {

@@ -3,7 +3,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "runtime/model/json_text.h"
+#include "runtime/base/json_text.h"
 
 namespace octet {
 namespace {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "runtime/base/status.h"
-#include "runtime/model/sampling_params.h"
+#include "runtime/checkpoint/sampling_params.h"
 
 namespace octet {
 

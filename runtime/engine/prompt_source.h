@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "runtime/base/tensor.h"
-#include "runtime/model/chat_message.h"
+#include "runtime/text/chat/chat_message.h"
 
 namespace octet {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/sampling.h"
-#include "runtime/model/sampling_params.h"
+#include "runtime/checkpoint/sampling_params.h"
 
 namespace octet {
 

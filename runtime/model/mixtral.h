@@ -14,7 +14,7 @@
 #include "parallel/row_layout_choice.h"
 #include "parallel/topology.h"
 #include "parallel/tree_reduce.h"
-#include "runtime/model/checkpoint.h"
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/model/decode_shape.h"
 #include "runtime/model/expert_load.h"
 #include "runtime/model/kv_store.h"

@@ -10,8 +10,8 @@
 #include "kernels/sampling.h"
 #include "runtime/base/status.h"
 #include "runtime/base/tensor.h"
+#include "runtime/checkpoint/sampling_params.h"
 #include "runtime/model/logit_edits.h"
-#include "runtime/model/sampling_params.h"
 
 namespace octet {
 

@@ -9,7 +9,7 @@
 #include "kernels/backend.h"
 #include "parallel/shard_plan.h"
 #include "runtime/base/status.h"
-#include "runtime/model/checkpoint.h"
+#include "runtime/checkpoint/checkpoint.h"
 
 namespace octet {
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "runtime/base/tensor.h"
-#include "runtime/model/model_config.h"
-#include "runtime/model/tokenizer.h"
+#include "runtime/checkpoint/model_config.h"
+#include "runtime/text/tokenizer.h"
 
 namespace octet {
 

@@ -6,7 +6,7 @@
 #include "kernels/backend.h"
 #include "parallel/expert_exchange.h"
 #include "parallel/row_layout.h"
-#include "runtime/model/model_config.h"
+#include "runtime/checkpoint/model_config.h"
 #include "runtime/model/shard_weights.h"
 #include "runtime/model/step_timer.h"
 

@@ -21,12 +21,6 @@ std::string_view bearer_token(std::string_view authorization) {
   return authorization.starts_with(kScheme) ? authorization.substr(kScheme.size()) : std::string_view();
 }
 
-std::string_view bearer_token(const grpc::CallbackServerContext& context) {
-  const auto found = context.client_metadata().find("authorization");
-  if (found == context.client_metadata().end()) return {};
-  return bearer_token({found->second.data(), found->second.size()});
-}
-
 bool shows_api_key(std::string_view authorization, std::string_view key) {
   return key.empty() || equal_in_constant_time(sha256(bearer_token(authorization)), sha256(key));
 }

@@ -1,8 +1,6 @@
 // The bearer token that a service may ask for.
 #pragma once
 
-#include <grpcpp/server_context.h>
-
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -16,8 +14,6 @@ Result<std::string> read_api_key(const std::filesystem::path& path);
 
 // The KEY of "Bearer KEY", the value of the metadata "authorization", as long as that is there; empty: there is none.
 std::string_view bearer_token(std::string_view authorization);
-// The same of a call.
-std::string_view bearer_token(const grpc::CallbackServerContext& context);
 // Whether such a value has the key; always where `key` is empty. The time does not tell how much of a wrong key is
 // right.
 bool shows_api_key(std::string_view authorization, std::string_view key);

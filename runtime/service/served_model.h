@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "parallel/topology.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/checkpoint/model_config.h"
 #include "runtime/engine/engine.h"
-#include "runtime/model/chat_template.h"
-#include "runtime/model/checkpoint.h"
-#include "runtime/model/model_config.h"
 #include "runtime/model/special_tokens.h"
-#include "runtime/model/tokenizer.h"
+#include "runtime/text/chat/chat_template.h"
+#include "runtime/text/tokenizer.h"
 
 namespace octet {
 

@@ -1,8 +1,6 @@
 // Tenants: who may call, and how much of the service each may have.
 #pragma once
 
-#include <grpcpp/server_context.h>
-
 #include <chrono>
 #include <cstdint>
 #include <memory>

@@ -11,7 +11,7 @@
 #include <random>
 
 #include "runtime/base/utf8.h"
-#include "tests/model/temp_folder.h"
+#include "tests/base/temp_folder.h"
 
 namespace octet {
 namespace {

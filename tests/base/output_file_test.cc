@@ -13,7 +13,7 @@
 #include <functional>
 
 #include "runtime/base/read_file.h"
-#include "tests/model/temp_folder.h"
+#include "tests/base/temp_folder.h"
 
 namespace octet {
 namespace {

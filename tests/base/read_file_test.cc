@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "runtime/base/unique_fd.h"
-#include "tests/model/temp_folder.h"
+#include "tests/base/temp_folder.h"
 
 namespace octet {
 namespace {

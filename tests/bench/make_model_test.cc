@@ -7,9 +7,9 @@
 #include <cstring>
 
 #include "runtime/base/float16.h"
-#include "runtime/model/checkpoint.h"
-#include "runtime/model/safetensors.h"
-#include "tests/model/temp_folder.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/checkpoint/safetensors.h"
+#include "tests/base/temp_folder.h"
 
 namespace octet {
 namespace {

@@ -1,7 +1,7 @@
 // The configuration that figures are worked out for by hand.
 #pragma once
 
-#include "runtime/model/model_config.h"
+#include "runtime/checkpoint/model_config.h"
 
 namespace octet {
 

@@ -4,7 +4,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/utf8.h"
-#include "runtime/model/chat_message.h"
+#include "runtime/text/chat/chat_message.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto messages = octet::parse_chat_json({reinterpret_cast<const char*>(data), size});

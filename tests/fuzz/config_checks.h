@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "runtime/base/check.h"
-#include "runtime/model/model_config.h"
+#include "runtime/checkpoint/model_config.h"
 
 namespace octet {
 

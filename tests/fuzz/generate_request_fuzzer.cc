@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "runtime/base/check.h"
-#include "runtime/service/answer.h"
-#include "runtime/service/request_parser.h"
-#include "runtime/service/rpc_status.h"
+#include "runtime/service/grpc/answer.h"
+#include "runtime/service/grpc/request_parser.h"
+#include "runtime/service/grpc/rpc_status.h"
 #include "runtime/service/tenants.h"
 
 namespace octet {

@@ -1,6 +1,6 @@
 // Any text as config.json and as generation_config.json.
-#include "runtime/model/generation_config.h"
-#include "runtime/model/sampling_params.h"
+#include "runtime/checkpoint/generation_config.h"
+#include "runtime/checkpoint/sampling_params.h"
 #include "tests/fuzz/config_checks.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

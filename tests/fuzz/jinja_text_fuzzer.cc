@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "runtime/base/check.h"
-#include "runtime/model/jinja_text.h"
+#include "runtime/text/chat/jinja_text.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string folded = octet::fold_jinja({reinterpret_cast<const char*>(data), size});

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "launcher/job_message.h"
+#include "launcher/job/job_message.h"
 #include "runtime/base/check.h"
 
 namespace {

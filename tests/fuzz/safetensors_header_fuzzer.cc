@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "runtime/base/check.h"
-#include "runtime/model/foreign_file.h"
-#include "runtime/model/safetensors.h"
+#include "runtime/base/foreign_file.h"
+#include "runtime/checkpoint/safetensors.h"
 
 namespace {
 

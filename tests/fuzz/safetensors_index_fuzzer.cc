@@ -1,6 +1,6 @@
 // Any text as a shard index: refused with one line, or plain file names.
 #include "runtime/base/check.h"
-#include "runtime/model/safetensors_index.h"
+#include "runtime/checkpoint/safetensors_index.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto shards = octet::parse_safetensors_index({reinterpret_cast<const char*>(data), size});

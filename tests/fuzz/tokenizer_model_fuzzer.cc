@@ -5,7 +5,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/utf8.h"
-#include "runtime/model/tokenizer.h"
+#include "runtime/text/tokenizer.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto tokenizer = octet::Tokenizer::parse({reinterpret_cast<const char*>(data), size});

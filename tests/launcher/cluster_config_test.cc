@@ -1,5 +1,5 @@
 // Cluster files and hostfiles: what they mean, and that whatever is wrong is named with its line.
-#include "launcher/cluster_config.h"
+#include "launcher/job/cluster_config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

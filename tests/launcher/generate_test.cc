@@ -4,7 +4,7 @@
 #include <random>
 #include <set>
 
-#include "runtime/model/tokenizer.h"
+#include "runtime/text/tokenizer.h"
 #include "tests/launcher/run_octet.h"
 
 namespace octet::testing {

@@ -1,12 +1,12 @@
 // How ranks report to octet run: the messages, the desk that takes them, and jobs whose ranks write whatever they like.
-#include "launcher/job_desk.h"
+#include "launcher/job/job_desk.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <thread>
 
-#include "launcher/child_process.h"
+#include "launcher/job/child_process.h"
 #include "tests/launcher/run_job.h"
 
 namespace octet {

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "runtime/model/safetensors.h"
+#include "runtime/checkpoint/safetensors.h"
 #include "tests/launcher/run_octet.h"
 
 namespace octet::testing {

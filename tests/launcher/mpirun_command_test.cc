@@ -1,11 +1,11 @@
 // The words of mpirun and srun, and what octet run makes of what they say.
-#include "launcher/mpirun_command.h"
+#include "launcher/job/mpirun_command.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "launcher/job_line.h"
-#include "launcher/launcher_output.h"
+#include "launcher/job/job_line.h"
+#include "launcher/job/launcher_output.h"
 
 namespace octet {
 namespace {

@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "runtime/base/check.h"
-#include "tests/model/temp_folder.h"
+#include "tests/base/temp_folder.h"
 
 namespace octet::testing {
 

@@ -1,10 +1,10 @@
 // How long a start may take, who is missing, and how often a service that fails is started again.
-#include "launcher/start_clock.h"
+#include "launcher/job/start_clock.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "launcher/restart_window.h"
+#include "launcher/job/restart_window.h"
 
 namespace octet {
 namespace {

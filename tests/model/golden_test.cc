@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
-#include "runtime/model/safetensors.h"
+#include "runtime/checkpoint/safetensors.h"
 #include "tests/model/model_fixture.h"
 
 namespace octet::testing {

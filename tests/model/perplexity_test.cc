@@ -8,7 +8,7 @@
 #include <random>
 
 #include "runtime/base/read_file.h"
-#include "tests/model/tokenizer_fixtures.h"
+#include "tests/text/tokenizer_fixtures.h"
 
 namespace octet {
 namespace {

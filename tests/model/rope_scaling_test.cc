@@ -1,4 +1,4 @@
-#include "runtime/model/rope_scaling.h"
+#include "runtime/checkpoint/rope_scaling.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,8 +6,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "runtime/model/model_config.h"
-#include "tests/model/checkpoint_builder.h"
+#include "runtime/checkpoint/model_config.h"
+#include "tests/checkpoint/checkpoint_builder.h"
 #include "tests/model/model_fixture.h"
 
 namespace octet::testing {

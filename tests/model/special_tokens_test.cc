@@ -8,7 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/model/tokenizer_fixtures.h"
+#include "tests/text/tokenizer_fixtures.h"
 
 namespace octet {
 namespace {

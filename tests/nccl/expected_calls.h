@@ -14,7 +14,7 @@
 #include "parallel/expert_placement.h"
 #include "parallel/rank_groups.h"
 #include "parallel/shard_plan.h"
-#include "runtime/model/model_config.h"
+#include "runtime/checkpoint/model_config.h"
 #include "runtime/model/step_plan.h"
 
 namespace octet {

@@ -11,9 +11,9 @@
 #include <fstream>
 #include <thread>
 
-#include "runtime/service/client.h"
-#include "runtime/service/server.h"
-#include "tests/model/temp_folder.h"
+#include "runtime/service/client/client.h"
+#include "runtime/service/grpc/server.h"
+#include "tests/base/temp_folder.h"
 
 namespace octet {
 namespace {

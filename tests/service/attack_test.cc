@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "runtime/service/self_check.h"
-#include "tests/model/temp_folder.h"
+#include "tests/base/temp_folder.h"
 #include "tests/service/raw_client.h"
 #include "tests/service/serve_job.h"
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "runtime/base/check.h"
-#include "tests/model/temp_folder.h"
+#include "tests/base/temp_folder.h"
 
 namespace octet::testing {
 

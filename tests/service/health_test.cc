@@ -2,7 +2,7 @@
 #include <atomic>
 #include <future>
 
-#include "runtime/service/health_service.h"
+#include "runtime/service/grpc/health_service.h"
 #include "tests/service/test_server.h"
 
 namespace octet::testing {

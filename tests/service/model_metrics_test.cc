@@ -1,4 +1,4 @@
-#include "runtime/service/model_metrics.h"
+#include "runtime/service/metrics/model_metrics.h"
 
 #include <gtest/gtest.h>
 #include <prometheus/text_serializer.h>

@@ -1,7 +1,7 @@
 // Files of keys for tests.
 #pragma once
 
-#include "tests/model/temp_folder.h"
+#include "tests/base/temp_folder.h"
 
 namespace octet::testing {
 

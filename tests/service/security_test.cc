@@ -1,5 +1,5 @@
 // Who may call: TLS, client certificates, the key, and addresses that cannot be had.
-#include "runtime/service/client.h"
+#include "runtime/service/client/client.h"
 #include "runtime/service/reflection.grpc.pb.h"
 #include "tests/service/certificates.h"
 #include "tests/service/secret.h"

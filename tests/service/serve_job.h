@@ -9,7 +9,7 @@
 #include <functional>
 #include <memory>
 
-#include "runtime/service/client.h"
+#include "runtime/service/client/client.h"
 #include "tests/launcher/run_job.h"
 
 namespace octet::testing {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "runtime/base/log.h"
-#include "runtime/service/server.h"
+#include "runtime/service/grpc/server.h"
 #include "tests/model/model_fixture.h"
 #include "tests/service/gated_runner.h"
 #include "tests/service/rpc_client.h"

@@ -4,7 +4,7 @@
 usage: render.py TEMPLATES.json OUT.json     (needs: jinja2 >= 3.1)
 TEMPLATES.json is a list of {"format", "source", "text"}: the format in configs/chat-templates that shall render the same,
 whose template it is, and its text. The texts belong to their authors and stay with them: OUT.json and the formats hold
-hash and length of the folded text (runtime/model/jinja_text.h says what folding is). The environment is that of
+hash and length of the folded text (runtime/text/chat/jinja_text.h says what folding is). The environment is that of
 transformers' apply_chat_template. An output is null where the template raises an error.
 """
 import json
