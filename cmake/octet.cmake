@@ -1,7 +1,7 @@
 # How a room of the house is built: one static library a folder, warnings as errors, headers included from the root.
 
 add_library(octet_flags INTERFACE)
-target_include_directories(octet_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+target_include_directories(octet_flags INTERFACE ${CMAKE_CURRENT_LIST_DIR}/.. ${CMAKE_BINARY_DIR})
 # Contracted multiply-adds would make an element's bits depend on the compiler; kernels ask for them by name.
 target_compile_options(octet_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Werror -Wshadow -Wconversion -Wno-sign-conversion -ffp-contract=off>
@@ -42,7 +42,7 @@ endfunction()
 # counts more than time to run, but in the HOT files; HEADERS are what most of its files include.
 function(octet_is_not_hot name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HOT;HEADERS")
-  target_compile_options(octet_${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O1>)
+  target_compile_options(octet_${name} PRIVATE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<NOT:$<CONFIG:Debug>>>:-O1>)
   if(arg_HOT)
     set_source_files_properties(${arg_HOT} PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O3>
                                 SKIP_PRECOMPILE_HEADERS ON)
@@ -56,7 +56,7 @@ function(octet_add_test_program name)
   add_executable(${name}_tests ${sources})
   target_link_libraries(${name}_tests PRIVATE octet_flags GTest::gmock GTest::gtest_main ${ARGN})
   target_compile_definitions(${name}_tests PRIVATE OCTET_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  target_compile_options(${name}_tests PRIVATE -O1)  # compile time is most of what these cost
+  target_compile_options(${name}_tests PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)  # compile time is most of what these cost
   target_precompile_headers(${name}_tests PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>)
 endfunction()
 
