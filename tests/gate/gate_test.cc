@@ -71,5 +71,13 @@ TEST(TokenBucket, AsksForPatienceOnceItIsEmpty) {
   EXPECT_EQ(bucket.take(1, begin + std::chrono::seconds(3)).count(), 0);
 }
 
+TEST(TokenBucket, ForgivesWhatIsMoreThanMayBeOwed) {
+  const auto begin = TokenBucket::Clock::now();
+  TokenBucket bucket(10, 2, 4);
+  EXPECT_EQ(bucket.take(1000, begin), std::chrono::seconds(2));
+  EXPECT_FALSE(bucket.is_full(begin + std::chrono::seconds(6)));
+  EXPECT_TRUE(bucket.is_full(begin + std::chrono::seconds(8)));
+}
+
 }  // namespace
 }  // namespace octet
