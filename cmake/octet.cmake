@@ -39,7 +39,8 @@ function(octet_add_library name)
 endfunction()
 
 # octet_is_not_hot(NAME HOT files... HEADERS headers...): a room whose work is a small part of a step: time to compile
-# counts more than time to run, but in the HOT files; HEADERS are what most of its files include.
+# counts more than time to run, but in the HOT files, so its files are compiled eight together (OCTET_UNITY); HEADERS are what
+# most of them include.
 function(octet_is_not_hot name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HOT;HEADERS")
   target_compile_options(octet_${name} PRIVATE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<NOT:$<CONFIG:Debug>>>:-O1>)
@@ -48,6 +49,7 @@ function(octet_is_not_hot name)
                                 SKIP_PRECOMPILE_HEADERS ON)
   endif()
   target_precompile_headers(octet_${name} PRIVATE ${arg_HEADERS})
+  set_target_properties(octet_${name} PROPERTIES UNITY_BUILD ${OCTET_UNITY} UNITY_BUILD_BATCH_SIZE 8)
 endfunction()
 
 # octet_add_test_program(NAME libraries...): one GoogleTest program, NAME_tests, of every *_test.cc in this folder.
@@ -58,6 +60,7 @@ function(octet_add_test_program name)
   target_compile_definitions(${name}_tests PRIVATE OCTET_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_compile_options(${name}_tests PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)  # compile time is most of what these cost
   target_precompile_headers(${name}_tests PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>)
+  set_target_properties(${name}_tests PROPERTIES UNITY_BUILD ${OCTET_UNITY} UNITY_BUILD_BATCH_SIZE 6)
 endfunction()
 
 # octet_add_tests(NAME libraries...): the same, each test known to ctest.

@@ -28,9 +28,6 @@ constexpr milliseconds kPauseAtTheEnd{5};  // between two looks at what a client
 constexpr milliseconds kLastWords{500};    // for a client to take what it is told in the end
 constexpr size_t kMaxBacklog = 64 << 10;   // of bytes that wait for the client before nothing is read any more
 
-constexpr int kResourceExhausted = 8;  // codes of gRPC
-constexpr int kDeadlineExceeded = 4;
-
 // gRPC tells its handlers where a client is by the name of the socket's other end, and whose calls it may end by that:
 // no other connection may have the name, and no process of this machine can take it first.
 bool name_socket(int descriptor, const std::string& client) {

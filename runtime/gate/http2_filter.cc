@@ -16,7 +16,6 @@ constexpr int kMaxBlockFrames = 32;          // of which it is made
 constexpr size_t kMessageHeadBytes = 5;      // a flag and a length
 
 // Codes of gRPC.
-constexpr int kResourceExhausted = 8;
 constexpr int kUnimplemented = 12;
 
 std::string_view field(const HeaderFields& fields, std::string_view name) {

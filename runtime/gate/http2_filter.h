@@ -20,6 +20,10 @@
 namespace octet {
 
 // The status of gRPC that ends a request in place of its answer.
+// Codes of gRPC.
+inline constexpr int kDeadlineExceeded = 4;
+inline constexpr int kResourceExhausted = 8;
+
 struct Refusal {
   int grpc_status = 0;
   std::string message = {};
