@@ -246,6 +246,35 @@ TEST_F(Attack, LargeMessagesThatAreNoneAreRefused) {
   }
 }
 
+// A hundred times as large once they are parsed.
+TEST_F(Attack, BodiesOfManyEmptyMessagesAreReadOneAtATime) {
+  serve();
+  constexpr size_t kMessages = 1 << 19;
+  constexpr int kCallers = 6;
+  std::string chat;  // field 5, of field 1 again and again
+  for (size_t i = 0; i < kMessages; ++i) chat += std::string_view("\x0a\x00", 2);
+  ASSERT_EQ(chat.size(), 1 << 20);
+  const std::string request = std::string("\x2a\x80\x80\x40", 4) + chat;
+  std::string body(1, 0);
+  for (const int shift : {24, 16, 8, 0}) body += static_cast<char>(request.size() >> shift);
+  body += request;
+  std::vector<std::future<std::string>> callers;
+  for (int i = 0; i < kCallers; ++i) {
+    callers.push_back(std::async(std::launch::async, [this, &body] {
+      RawClient client(job_->address(), "127.0.0.2");
+      const uint32_t stream = client.greet() ? client.open(kGenerate) : 0;
+      for (size_t at = 0; at < body.size(); at += kMaxFrameBytes) {
+        const uint8_t flags = at + kMaxFrameBytes >= body.size() ? kEndStream : 0;
+        if (!client.send(make_frame(FrameType::kData, flags, stream, body.substr(at, kMaxFrameBytes)))) break;
+        if (at == 0) client.read_until("", milliseconds(300));  // until the window is open for all of it
+      }
+      return client.read_until("grpc-message");
+    }));
+  }
+  expect_honest();
+  for (auto& caller : callers) EXPECT_THAT(caller.get(), HasSubstr("chat"));
+}
+
 // A port at which nobody accepts any more, although the system takes connections for it.
 TEST(SelfCheckTest, TellsOfAPortThatNobodyLooksAfter) {
   const int silent = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

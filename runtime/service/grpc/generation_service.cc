@@ -201,6 +201,7 @@ Rpc* GenerationService::take(grpc::CallbackServerContext& context, const grpc::B
     return rpc.get();
   }
   const bool posted = parsing_.post(num_bytes, [this, &context, caller, bytes, rpc] {
+    if (context.IsCancelled()) return refuse(*rpc, "", grpc::Status::CANCELLED);
     const auto request = std::make_shared<v1::GenerateRequest>();
     if (const auto call = begin_call(context, caller, bytes, *request, rpc)) parse(call, *request);
   });
