@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
-#include "parallel/row_layout.h"
+#include "parallel/step_rows.h"
 
 namespace octet {
 

@@ -86,7 +86,7 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend
       residual_(backend.allocate_tensor(DType::kF32, {options_.max_rows, config_.hidden_size})),
       selected_(backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, config_.hidden_size})),
       logits_(backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, shard_.vocabulary.size()})),
-      rows_of_rank_(static_cast<size_t>(topology.world)),
+      rows_maker_(topology, comms.world.rank()),
       send_counts_(static_cast<size_t>(topology.world)),
       receive_counts_(static_cast<size_t>(topology.world)) {
   if (comms.world.rank() != 0) return;
@@ -100,19 +100,19 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend
 Mixtral::Strategy Mixtral::choose_strategy(const StepPlan& plan) {
   int64_t most = 0;
   for (const GroupPlan& group : plan.groups) most = std::max(most, group.num_rows());
-  if (chooser_.choose(most) == RowLayoutKind::kSliced) return {&sliced_rows_, &all_to_all_exchange_};
-  return {&replicated_rows_, &replicated_exchange_};
+  if (chooser_.choose(most) == RowLayoutKind::kSliced)
+    return {RowLayoutKind::kSliced, &sliced_rows_, &all_to_all_exchange_};
+  return {RowLayoutKind::kReplicated, &replicated_rows_, &replicated_exchange_};
 }
 
-void Mixtral::count_rows(const StepPlan& plan, const Strategy& strategy, bool selected) {
-  auto rows_of = std::span(rows_of_rank_);
-  for (const GroupPlan& group : plan.groups) {
-    const auto of_group = rows_of.first(static_cast<size_t>(topology_.tp));
-    strategy.rows->count(group.num_rows(), of_group);
-    if (selected) strategy.rows->count_selected(group.logit_rows, of_group);
-    rows_of = rows_of.subspan(of_group.size());
-  }
-  strategy.experts->begin(rows_of_rank_);
+void Mixtral::make_rows(const StepPlan& plan, RowLayoutKind layout, PlannedRows& rows) {
+  group_rows_.clear();
+  for (const GroupPlan& group : plan.groups) group_rows_.push_back({group.num_rows(), group.logit_rows});
+  rows_maker_.make_all(layout, group_rows_, rows.all);
+  rows_maker_.make_wanted(layout, group_rows_, rows.wanted);
+  const std::vector<int32_t>& wanted = my_group(plan).logit_rows;
+  rows.kept_wanted.assign(wanted.begin() + rows.wanted.mine.begin, wanted.begin() + rows.wanted.mine.end);
+  for (int32_t& row : rows.kept_wanted) row -= static_cast<int32_t>(rows.all.mine.begin);
 }
 
 PagedBatch Mixtral::upload_batch(const GroupPlan& group, int64_t least_pages) {
@@ -153,17 +153,8 @@ void Mixtral::upload_frequencies(std::span<const int32_t> positions) {
   backend_.upload(host_frequencies_.data(), inverse_frequency_.view.slice_rows(0, std::ssize(positions)), *stream_);
 }
 
-std::span<const int32_t> Mixtral::kept_logit_rows(const GroupPlan& group, const Strategy& strategy) {
-  const Range kept = strategy.rows->begin(group.num_rows());
-  const Range wanted = strategy.rows->select(group.logit_rows);
-  host_index_.assign(group.logit_rows.begin() + wanted.begin, group.logit_rows.begin() + wanted.end);
-  for (int32_t& row : host_index_) row -= static_cast<int32_t>(kept.begin);
-  return host_index_;
-}
-
-TensorView Mixtral::select_logit_rows(const StepPlan& plan, const Strategy& strategy, TensorView x) {
-  count_rows(plan, strategy, true);
-  const int64_t num_rows = strategy.rows->select(my_group(plan).logit_rows).size();
+TensorView Mixtral::select_logit_rows(const PlannedRows& rows, TensorView x) {
+  const int64_t num_rows = rows.wanted.mine.size();
   const TensorView selected = selected_.view.slice_rows(0, num_rows);
   backend_.gather_rows(x, row_index_.view.slice_rows(0, num_rows), selected, *stream_);
   return selected;
@@ -240,42 +231,40 @@ SampledRows Mixtral::sample(const SamplingBatch& batch, TensorView logits) {
 
 // From the uploaded rows to this rank's shard of the logits: nothing here looks at the host's memory or waits for the
 // device in the replicated layout, so that it can be captured.
-void Mixtral::enqueue_layers(const StepPlan& plan, const Strategy& strategy, const PagedBatch& batch) {
-  const Range mine = strategy.rows->begin(my_group(plan).num_rows());
-  count_rows(plan, strategy, false);
+void Mixtral::enqueue_layers(const PlannedRows& rows, const Strategy& strategy, const PagedBatch& batch) {
+  const Range mine = rows.all.mine;
   TensorView x = residual_.view.slice_rows(0, mine.size());
   backend_.embed(token_ids_.view.slice_rows(mine.begin, mine.size()), weights_.embedding.view, x, *stream_);
-  const TensorView rope_table = workspace_.rope_table.view.slice_rows(0, my_group(plan).num_rows());
+  const TensorView rope_table = workspace_.rope_table.view.slice_rows(0, rows.all.num_rows);
   backend_.rope_table(batch.positions, inverse_frequency_.view, rope_table, *stream_);
   const StepContext step{backend_, *stream_,   config_,    *strategy.rows, *strategy.experts, comms_.world.progress(),
                          timer_,   workspace_, attention_, batch,          rope_table};
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     comms_.world.progress().set_place(static_cast<int>(layer), Phase::kGather);
-    attention_layer(step, weights_.attention[static_cast<size_t>(layer)], kv_.layer(layer), x);
+    attention_layer(step, rows.all, weights_.attention[static_cast<size_t>(layer)], kv_.layer(layer), x);
     // A prompt's other rows need no more of the model than the keys and values they have just left.
-    if (layer == config_.num_layers - 1) x = select_logit_rows(plan, strategy, x);
-    moe_layer(step, weights_.moe[static_cast<size_t>(layer)], chosen_.layer(layer, x.rows()), x);
+    const bool is_last = layer == config_.num_layers - 1;
+    if (is_last) x = select_logit_rows(rows, x);
+    moe_layer(step, is_last ? rows.wanted : rows.all, weights_.moe[static_cast<size_t>(layer)],
+              chosen_.layer(layer, x.rows()), x);
   }
 
   timer_.enter(StepPhase::kRest);
   backend_.rms_norm(x, weights_.final_norm.view, config_.rms_norm_eps, x, *stream_);
   comms_.world.progress().set_place(kNoLayer, Phase::kLogits);
-  const TensorView wanted = strategy.rows->gather(x, *stream_);
+  const TensorView wanted = strategy.rows->gather(rows.wanted, x, *stream_);
   backend_.gemm(wanted, weights_.lm_head, logits_.view.slice_rows(0, wanted.rows()), *stream_);
 }
 
-void Mixtral::count_experts(const GroupPlan& group, const Strategy& strategy) {
-  const bool sliced = strategy.rows == &sliced_rows_;
-  ++totals_.steps_of_layout[static_cast<size_t>(sliced ? RowLayoutKind::kSliced : RowLayoutKind::kReplicated)];
-  if (is_copy(strategy)) return;
-  const int64_t num_rows = strategy.rows->begin(group.num_rows()).size();
-  chosen_.count(num_rows, strategy.rows->select(group.logit_rows).size(), expert_load_);
+void Mixtral::count_experts(const PlannedRows& rows, const Strategy& strategy) {
+  ++totals_.steps_of_layout[static_cast<size_t>(strategy.kind)];
+  if (!is_copy(strategy)) chosen_.count(rows.all.mine.size(), rows.wanted.mine.size(), expert_load_);
 }
 
 // The ranks' rows are those of the groups in order, each group's ascending.
-void Mixtral::collect_experts(const GroupPlan& group, const Strategy& strategy) {
+void Mixtral::collect_experts(const PlannedRows& rows, const Strategy& strategy) {
   logit_experts_.clear();
-  if (!is_copy(strategy)) chosen_.append(kept_logit_rows(group, strategy), logit_experts_);
+  if (!is_copy(strategy)) chosen_.append(rows.kept_wanted, logit_experts_);
   if (topology_.world == 1) return;
   comms_.world.progress().set_place(kNoLayer, Phase::kPlan);
   const auto parts = comms_.world.host().gather(std::as_bytes(std::span(logit_experts_)), /*root=*/0);
@@ -309,7 +298,7 @@ void Mixtral::collect_totals() {
 }
 
 std::optional<DecodeShape> Mixtral::padded_shape(const StepPlan& plan, const Strategy& strategy) const {
-  if (!backend_.supports_capture() || strategy.rows != &replicated_rows_) return std::nullopt;
+  if (!backend_.supports_capture() || strategy.kind != RowLayoutKind::kReplicated) return std::nullopt;
   return decode_shape(plan, {std::min(max_rows(), max_logit_rows()), pages_of(options_.max_context)});
 }
 
@@ -320,12 +309,17 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   timer_.enter(StepPhase::kRest);
   const Strategy strategy = choose_strategy(plan);
   const std::optional<DecodeShape> shape = padded_shape(plan, strategy);
-  if (shape) pad_decode_plan(plan, *shape, scratch_page(), padded_plan_);
+  make_rows(plan, strategy.kind, rows_);
+  if (shape) {
+    pad_decode_plan(plan, *shape, scratch_page(), padded_plan_);
+    make_rows(padded_plan_, strategy.kind, padded_rows_);
+  }
   const StepPlan& step = shape ? padded_plan_ : plan;
+  const PlannedRows& rows = shape ? padded_rows_ : rows_;
   const PagedBatch batch = upload_batch(my_group(step), shape ? shape->pages : 0);
-  const auto kept_rows = kept_logit_rows(my_group(step), strategy);
-  backend_.upload(kept_rows.data(), row_index_.view.slice_rows(0, std::ssize(kept_rows)), *stream_);
-  const auto enqueue = [&] { enqueue_layers(step, strategy, batch); };
+  const int64_t num_kept = std::ssize(rows.kept_wanted);
+  backend_.upload(rows.kept_wanted.data(), row_index_.view.slice_rows(0, num_kept), *stream_);
+  const auto enqueue = [&] { enqueue_layers(rows, strategy, batch); };
   if (shape && options_.graphs) {
     graphs_.run(*shape, *stream_, enqueue);
   } else {
@@ -335,8 +329,8 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   StepResult result = answer(plan, logits);
   chosen_.download(*stream_);
   comms_.world.wait(*stream_);
-  count_experts(group, strategy);
-  if (plan.wants_experts) collect_experts(group, strategy);
+  count_experts(rows_, strategy);
+  if (plan.wants_experts) collect_experts(rows_, strategy);
   if (plan.wants_totals) collect_totals();
   timer_.stop();
   if (comms_.world.rank() != 0) return result;

@@ -63,25 +63,30 @@ class Mixtral final : public ModelRunner {
  private:
   // The two ways in which rows can be held and travel.
   struct Strategy {
+    RowLayoutKind kind;
     RowLayout* rows;
     ExpertExchange* experts;
+  };
+
+  struct PlannedRows {
+    StepRows all;
+    StepRows wanted;                   // those whose logits are wanted
+    std::vector<int32_t> kept_wanted;  // of the rows that this rank keeps, which are wanted
   };
 
   Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend& backend, ModelComms& comms,
           MixtralOptions options, const ExchangeShape& exchange, RowLayoutChooser chooser);
 
   Strategy choose_strategy(const StepPlan& plan);
-  // How many rows each rank keeps: of the step, or of those whose logits are wanted.
-  void count_rows(const StepPlan& plan, const Strategy& strategy, bool selected);
+  // What becomes of the rows of a plan: all of them, and those whose logits are wanted.
+  void make_rows(const StepPlan& plan, RowLayoutKind layout, PlannedRows& rows);
   // Uploads the rows' ids, positions and page tables of at least so many pages.
   PagedBatch upload_batch(const GroupPlan& group, int64_t least_pages);
   // Of RoPE whose frequencies follow the position.
   void upload_frequencies(std::span<const int32_t> positions);
-  // Which of the rows that this rank keeps are wanted; valid until the next call.
-  std::span<const int32_t> kept_logit_rows(const GroupPlan& group, const Strategy& strategy);
   // Keeps only the rows whose logits are wanted.
-  TensorView select_logit_rows(const StepPlan& plan, const Strategy& strategy, TensorView x);
-  void enqueue_layers(const StepPlan& plan, const Strategy& strategy, const PagedBatch& batch);
+  TensorView select_logit_rows(const PlannedRows& rows, TensorView x);
+  void enqueue_layers(const PlannedRows& rows, const Strategy& strategy, const PagedBatch& batch);
   // The shape that the step is padded to, if it is one that this device replays.
   std::optional<DecodeShape> padded_shape(const StepPlan& plan, const Strategy& strategy) const;
   // The rows of this rank's dp group.
@@ -92,12 +97,12 @@ class Mixtral final : public ModelRunner {
   int32_t scratch_page() const { return static_cast<int32_t>(options_.num_pages); }
   // Whether several ranks hold this rank's rows and another one speaks for them.
   bool is_copy(const Strategy& strategy) const {
-    return strategy.rows == &replicated_rows_ && topology_.tp_index(comms_.world.rank()) != 0;
+    return strategy.kind == RowLayoutKind::kReplicated && topology_.tp_index(comms_.world.rank()) != 0;
   }
   // Adds the step's choices, which are in host memory by now, to this rank's load.
-  void count_experts(const GroupPlan& group, const Strategy& strategy);
+  void count_experts(const PlannedRows& rows, const Strategy& strategy);
   // The choices of the rows of the logits on rank 0, from all ranks. Collective.
-  void collect_experts(const GroupPlan& group, const Strategy& strategy);
+  void collect_experts(const PlannedRows& rows, const Strategy& strategy);
   // Sums the ranks' totals on rank 0. Collective.
   void collect_totals();
   // The logits of all groups' rows on rank 0, on its device; no rows on the others.
@@ -150,7 +155,9 @@ class Mixtral final : public ModelRunner {
   Tensor host_samples_;              // the same in host memory
   std::vector<int32_t> host_index_;  // staging of uploads
   std::vector<float> host_frequencies_;
-  std::vector<int64_t> rows_of_rank_;                  // that each rank keeps of the step, [world]
+  StepRowsMaker rows_maker_;
+  std::vector<GroupRows> group_rows_;                  // [dp], of the plan under way
+  PlannedRows rows_, padded_rows_;                     // of the plan, and of the plan padded to a shape
   std::vector<int64_t> send_counts_, receive_counts_;  // [world]
 };
 
