@@ -3,6 +3,7 @@
 
 #include "launcher/checkup/checkup.h"
 #include "launcher/output.h"
+#include "runtime/base/human_bytes.h"
 
 namespace octet {
 namespace {

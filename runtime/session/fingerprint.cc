@@ -1,4 +1,4 @@
-#include "launcher/fingerprint.h"
+#include "runtime/session/fingerprint.h"
 
 #include <cstring>
 #include <string_view>
@@ -32,31 +32,17 @@ bool describes_model(const fs::path& path) {
   return name.ends_with(".json") || name.ends_with(".jinja") || name.find(".model") != std::string::npos;
 }
 
-// Flags that ranks may have each for itself.
-constexpr std::string_view kOfEachRank[] = {"--threads"};
-
-// All others, as the command has them; of a file that one names, what stands in it.
-Status add_flags(const ModelFlags& flags, std::vector<NamedHash>& hashes) {
-  for (const auto& [name, value] : flags.values()) {
-    if (std::ranges::find(kOfEachRank, name) != std::end(kOfEachRank)) continue;
-    std::error_code ignored;
-    if (fs::is_regular_file(value, ignored)) {
-      OCTET_ASSIGN_OR_RETURN(const uint64_t content, hash_file(value));
-      hashes.push_back({fmt::format("the file of {}", name), content});
-    } else {
-      hashes.push_back({fmt::format("flags ({})", name), hash_text(value)});
-    }
-  }
-  return ok_status();
-}
-
 }  // namespace
 
-Result<std::vector<NamedHash>> fingerprint(const ModelFlags& flags, const fs::path& model) {
+Result<std::vector<NamedHash>> fingerprint(const std::function<Result<std::vector<NamedHash>>()>& others,
+                                           const fs::path& model) {
   std::vector<NamedHash> hashes;
   OCTET_ASSIGN_OR_RETURN(const uint64_t binary, hash_file("/proc/self/exe"));
   hashes.push_back({"the octet binary", binary});
-  OCTET_RETURN_IF_ERROR(add_flags(flags, hashes));
+  if (others) {
+    OCTET_ASSIGN_OR_RETURN(const std::vector<NamedHash> more, others());
+    hashes.insert(hashes.end(), more.begin(), more.end());
+  }
   OCTET_ASSIGN_OR_RETURN(const std::vector<fs::path> files, files_of_folder(model));
   for (const fs::path& path : files) {
     if (!describes_model(path)) continue;

@@ -10,6 +10,9 @@
 
 namespace octet {
 
+// "layout of 4 ranks: tp 4 x dp 1, …"
+std::string layout_text(const Topology& topology);
+
 // A few lines, without their ends.
 std::vector<std::string> explain_layout(const ModelConfig& config, const Topology& topology,
                                         const std::vector<std::vector<int32_t>>& experts_of_place,

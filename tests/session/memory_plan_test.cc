@@ -1,5 +1,5 @@
 // The estimate of what a rank allocates beside weights and KV cache, against what a model really allocates.
-#include "launcher/memory_plan.h"
+#include "runtime/session/memory_plan.h"
 
 #include <gtest/gtest.h>
 

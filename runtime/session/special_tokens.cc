@@ -1,4 +1,4 @@
-#include "runtime/model/special_tokens.h"
+#include "runtime/session/special_tokens.h"
 
 namespace octet {
 

@@ -1,25 +1,10 @@
-#include "launcher/memory_plan.h"
+#include "runtime/session/memory_plan.h"
 
 #include <algorithm>
 
-#include "launcher/output.h"
 #include "parallel/expert_exchange_all_to_all.h"
 
 namespace octet {
-namespace {
-
-std::string text_of(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
-bool same_plan(const MemoryPlan& a, const MemoryPlan& b) {
-  return a.weights == b.weights && a.workspace == b.workspace && a.kv_bytes_per_token == b.kv_bytes_per_token;
-}
-
-std::string rank_range(size_t begin, size_t end) {
-  return end - begin == 1 ? fmt::format("rank {}", begin) : fmt::format("ranks {}-{}", begin, end - 1);
-}
-
-}  // namespace
-
 int64_t workspace_bytes(const ModelConfig& c, const Topology& t, const ShardPlan& shard,
                         const WorkspaceRequest& request) {
   const auto local = std::ssize(shard.experts);
@@ -77,28 +62,6 @@ int64_t kv_tokens_of_job(const Topology& topology, const std::vector<MemoryPlan>
     tokens += std::ranges::min(std::vector(begin, begin + topology.tp), {}, &MemoryPlan::kv_tokens).kv_tokens();
   }
   return tokens;
-}
-
-std::string memory_text(const ModelConfig& config, const Topology& topology, const std::vector<MemoryPlan>& memory) {
-  std::string text = fmt::format("memory of {} a rank\n", text_of(memory.front().device));
-  for (size_t begin = 0, end = 0; begin < memory.size(); begin = end) {
-    const MemoryPlan& m = memory[begin];
-    while (end < memory.size() && same_plan(memory[end], m)) ++end;
-    text += fmt::format("  {}: weights {}, workspace {}, libraries {}, ", rank_range(begin, end), text_of(m.weights),
-                        text_of(m.workspace), text_of(m.reserve));
-    text += m.left() > 0 ? fmt::format("KV cache {}\n", text_of(m.left()))
-                         : fmt::format("does not fit: {} more are needed\n", text_of(-m.left()));
-  }
-  const int64_t tokens = kv_tokens_of_job(topology, memory);
-  text += fmt::format("  KV cache of the job: {} tokens, {} contexts of {}\n", tokens, tokens / config.max_positions,
-                      config.max_positions);
-  return text;
-}
-
-nlohmann::ordered_json memory_json(const MemoryPlan& m) {
-  return {{"device_bytes", m.device},   {"weight_bytes", m.weights},  {"workspace_bytes", m.workspace},
-          {"library_bytes", m.reserve}, {"kv_cache_bytes", m.left()}, {"kv_cache_tokens", m.kv_tokens()},
-          {"fits", m.left() > 0}};
 }
 
 }  // namespace octet

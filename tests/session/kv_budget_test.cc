@@ -1,5 +1,5 @@
 // How many KV pages there are, and what is said when a model does not fit its device.
-#include "launcher/kv_budget.h"
+#include "runtime/session/kv_budget.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -2,38 +2,40 @@
 // ranks every rank opens one; rank 0 runs the command, the others follow it.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 
 #include "comm/comm_world.h"
 #include "comm/watchdog.h"
 #include "kernels/backend.h"
-#include "launcher/kv_budget.h"
-#include "launcher/model_flags.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/engine/engine.h"
 #include "runtime/model/distributed_runner.h"
 #include "runtime/model/mixtral.h"
-#include "runtime/model/special_tokens.h"
+#include "runtime/session/kv_budget.h"
+#include "runtime/session/session_observer.h"
+#include "runtime/session/session_options.h"
+#include "runtime/session/special_tokens.h"
 #include "runtime/text/tokenizer.h"
 
 namespace octet {
 
-// What a command needs of a model.
+// What is needed of a model.
 struct SessionNeeds {
   bool all_logits = false;  // logits of every row of a step, not only of one a sequence
-  // Of a job of several ranks: called once on a failure, in a thread of its own, just before the process ends.
-  std::function<void(const JobFailure&)> on_job_failure = {};
 };
+
+// Says on the log what was left out of a checkpoint or passed over, a line each.
+void say_remarks(const Checkpoint& checkpoint);
 
 // Opening reads no weights, so that everything that can be wrong with a request is known before minutes go into
 // loading.
 class Session {
  public:
-  // Opens the model that the flags name (the default one where they name none).
-  static Result<std::unique_ptr<Session>> open(const ModelFlags& flags, const SessionNeeds& needs);
+  // observer: null where nobody wants to hear anything.
+  static Result<std::unique_ptr<Session>> open(SessionOptions options, const SessionNeeds& needs = {},
+                                               std::unique_ptr<SessionObserver> observer = nullptr);
   // Sends the followers home, whatever state the session is in.
   ~Session();
 
@@ -48,7 +50,7 @@ class Session {
 
   // What load() will make room for.
   RequestBounds request_bounds() const;
-  EngineOptions engine_options() const;
+  const EngineOptions& engine_options() const { return asked_.engine; }
 
   const ModelConfig& config() const { return config_; }
   const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
@@ -75,15 +77,17 @@ class Session {
   const std::filesystem::path& path() const { return path_; }
 
  private:
-  Session() = default;
+  Session(SessionOptions options, std::unique_ptr<SessionObserver> observer);
   Status open_model(const SessionNeeds& needs);
-  Status plan_ranks(const SessionNeeds& needs);
+  Status plan_ranks();
+  Status start_watchdog();
   KvBudget kv_budget() const;
   Status load_shard();
   int64_t page_bytes() const;  // of one page of the KV cache
 
+  const SessionOptions asked_;
+  const std::unique_ptr<SessionObserver> observer_;
   std::filesystem::path path_;
-  ModelFlags flags_;
   std::optional<Checkpoint> checkpoint_;  // until it is loaded
   Topology topology_;
   MixtralOptions options_;

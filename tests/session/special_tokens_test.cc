@@ -1,7 +1,7 @@
 // Which tokens are special, whatever file says so. Expected values are those of Hugging Face's tokenizer
 // (LlamaTokenizer of Transformers 5.24) on the same folders, except that a token that no vocabulary has gets no new id
 // here.
-#include "runtime/model/special_tokens.h"
+#include "runtime/session/special_tokens.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

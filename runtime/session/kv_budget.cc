@@ -1,10 +1,10 @@
-#include "launcher/kv_budget.h"
+#include "runtime/session/kv_budget.h"
 
 #include <algorithm>
 
 #include "kernels/kv_cache.h"
-#include "launcher/memory_plan.h"
-#include "launcher/output.h"
+#include "runtime/base/human_bytes.h"
+#include "runtime/session/memory_plan.h"
 
 namespace octet {
 namespace {

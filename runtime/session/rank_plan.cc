@@ -1,18 +1,13 @@
-#include "launcher/rank_plan.h"
+#include "runtime/session/rank_plan.h"
 
 #include <algorithm>
 
-#include "launcher/model_options.h"
-#include "launcher/output.h"
 #include "runtime/base/model_folder.h"
+#include "runtime/model/kv_store.h"
 #include "runtime/model/shard_weights.h"
 
 namespace octet {
 namespace {
-
-std::string range_text(const Range& range) {
-  return range.size() == 0 ? "-" : fmt::format("{}-{}", range.begin, range.end - 1);
-}
 
 // Whether the folder has anything that could hold weights, in whatever format.
 bool has_weight_files(const std::filesystem::path& folder) {
@@ -28,6 +23,10 @@ bool has_weight_files(const std::filesystem::path& folder) {
 constexpr int64_t kBytesOfAbsentWeight = 2;
 
 }  // namespace
+
+int64_t kv_page_bytes(const ModelConfig& config, int tp, DType dtype) {
+  return KvStoreShape{config.num_layers, 1, config.num_kv_heads / tp, config.head_dim, dtype}.page_bytes();
+}
 
 Result<PlannedModel> open_planned_model(const std::filesystem::path& folder) {
   OCTET_ASSIGN_OR_RETURN(const std::filesystem::path resolved, resolve_model_folder(folder));
@@ -51,35 +50,6 @@ std::vector<RankPlan> plan_ranks(const ModelConfig& c, const Checkpoint* checkpo
     ranks.push_back({std::move(shard), weight_bytes, kv_page_bytes(c, topology.tp, kv_dtype) / kPageTokens});
   }
   return ranks;
-}
-
-std::string rank_plan_heading() {
-  return fmt::format("{:<10} {:<11} {:<9} {:<11} experts", "weights", "KV a token", "KV heads", "ffn slices");
-}
-
-std::string rank_plan_text(const RankPlan& rank) {
-  return fmt::format("{:<10} {:<11} {:<9} {:<11} {}", human_bytes(static_cast<double>(rank.weight_bytes)),
-                     human_bytes(static_cast<double>(rank.kv_bytes_per_token)), range_text(rank.shard.kv_heads),
-                     range_text(rank.shard.ffn_slices), fmt::join(rank.shard.experts, ","));
-}
-
-nlohmann::ordered_json rank_plan_json(const RankPlan& rank) {
-  const auto range = [](const Range& r) { return nlohmann::ordered_json{r.begin, r.end}; };
-  return {{"weight_bytes", rank.weight_bytes},
-          {"kv_bytes_per_token", rank.kv_bytes_per_token},
-          {"kv_heads", range(rank.shard.kv_heads)},
-          {"ffn_slices", range(rank.shard.ffn_slices)},
-          {"experts", rank.shard.experts}};
-}
-
-std::string layout_text(const Topology& t) {
-  const auto s = [](int count) { return count > 1 ? "s" : ""; };
-  return fmt::format("layout of {} rank{}: tp {} x dp {}, ep {} x etp {} x {} replica{}", t.world, s(t.world), t.tp,
-                     t.dp, t.ep, t.etp, t.replicas, s(t.replicas));
-}
-
-nlohmann::ordered_json layout_json(const Topology& t) {
-  return {{"tp", t.tp}, {"dp", t.dp}, {"ep", t.ep}, {"etp", t.etp}, {"replicas", t.replicas}};
 }
 
 std::vector<StepTraffic> plan_traffic(const ModelConfig& config, const Topology& topology,

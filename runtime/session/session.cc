@@ -1,27 +1,24 @@
-#include "launcher/session.h"
+#include "runtime/session/session.h"
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
+#include <cstring>
 
 #include "comm/agreement.h"
 #include "comm/comm_factory.h"
 #include "kernels/backend_factory.h"
-#include "launcher/explain.h"
-#include "launcher/fingerprint.h"
-#include "launcher/interrupt.h"
-#include "launcher/job/job_line.h"
-#include "launcher/kv_budget.h"
-#include "launcher/memory_plan.h"
-#include "launcher/model_options.h"
-#include "launcher/output.h"
 #include "runtime/base/check.h"
 #include "runtime/base/host_limits.h"
+#include "runtime/base/human_bytes.h"
 #include "runtime/base/log.h"
 #include "runtime/base/model_folder.h"
 #include "runtime/base/out_of_memory.h"
 #include "runtime/base/read_file.h"
 #include "runtime/checkpoint/check_weights.h"
+#include "runtime/session/explain.h"
+#include "runtime/session/fingerprint.h"
+#include "runtime/session/kv_budget.h"
+#include "runtime/session/memory_plan.h"
 
 namespace octet {
 namespace {
@@ -29,23 +26,18 @@ namespace {
 int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
 // The longest sequence to make room for.
-Result<int64_t> choose_context(const ModelFlags& flags, const ModelConfig& config) {
-  if (flags.max_context > config.max_positions && !config.assumed_positions) {
-    return invalid_input("--max-context {}: the checkpoint's context is {}", flags.max_context, config.max_positions);
+Result<int64_t> choose_context(int64_t asked, const ModelConfig& config) {
+  if (asked > config.max_positions && !config.assumed_positions) {
+    return invalid_input("--max-context {}: the checkpoint's context is {}", asked, config.max_positions);
   }
-  return flags.max_context > 0 ? flags.max_context : config.max_positions;
+  return asked > 0 ? asked : config.max_positions;
 }
 
-std::optional<DType> kept_dtype(const std::string& weights) {
-  if (weights == "bf16") return DType::kBF16;
-  if (weights == "f16") return DType::kF16;
-  return std::nullopt;
-}
-
-Result<std::optional<Tokenizer>> open_tokenizer_if_any(const ModelFlags& flags, const std::filesystem::path& path) {
-  if (flags.tokenizer.empty() && find_tokenizer_file(path).empty()) return std::optional<Tokenizer>();
-  OCTET_ASSIGN_OR_RETURN(Tokenizer tokenizer,
-                         Tokenizer::open(flags.tokenizer.empty() ? path : std::filesystem::path(flags.tokenizer)));
+// asked: empty: the model's own.
+Result<std::optional<Tokenizer>> open_tokenizer_if_any(const std::filesystem::path& asked,
+                                                       const std::filesystem::path& model) {
+  if (asked.empty() && find_tokenizer_file(model).empty()) return std::optional<Tokenizer>();
+  OCTET_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::open(asked.empty() ? model : asked));
   return std::optional<Tokenizer>(std::move(tokenizer));
 }
 
@@ -54,6 +46,15 @@ Status agree_if_many(CommWorld& world, const Status& mine) { return world.size()
 
 }  // namespace
 
+void say_remarks(const Checkpoint& checkpoint) {
+  for (const std::string& remark : checkpoint.remarks()) log_warning("{}", remark);
+}
+
+Session::Session(SessionOptions options, std::unique_ptr<SessionObserver> observer)
+    : asked_(std::move(options)),
+      observer_(observer ? std::move(observer) : std::make_unique<SessionObserver>()),
+      path_(asked_.model) {}
+
 Result<const Tokenizer*> Session::require_tokenizer() const {
   if (tokenizer_) return &*tokenizer_;
   return invalid_input(
@@ -61,55 +62,58 @@ Result<const Tokenizer*> Session::require_tokenizer() const {
       path_.string());
 }
 
-Result<std::unique_ptr<Session>> Session::open(const ModelFlags& flags, const SessionNeeds& needs) {
-  auto session = std::unique_ptr<Session>(new Session);
-  session->path_ = model_path(flags);
-  session->flags_ = flags;
-  OCTET_ASSIGN_OR_RETURN(session->world_, join_job());
-  report_stage(RankStage::kOpening);
+Result<std::unique_ptr<Session>> Session::open(SessionOptions options, const SessionNeeds& needs,
+                                               std::unique_ptr<SessionObserver> observer) {
+  auto session = std::unique_ptr<Session>(new Session(std::move(options), std::move(observer)));
+  SessionObserver& hears = *session->observer_;
+  hears.on_stage(SessionStage::kJoining);
+  OCTET_ASSIGN_OR_RETURN(session->world_, make_comm_world());
+  hears.on_stage(SessionStage::kOpening);
   const Status opened = or_out_of_memory([&] { return session->open_model(needs); });
-  report_stage(RankStage::kJoining);
+  hears.on_stage(SessionStage::kJoining);
   OCTET_RETURN_IF_ERROR(agree_if_many(*session->world_, opened));
   OCTET_ASSIGN_OR_RETURN(session->world_,
                          make_device_world(std::move(session->world_), session->backend_->memory_kind()));
-  if (session->world_->size() > 1) OCTET_RETURN_IF_ERROR(session->plan_ranks(needs));
-  report_stage(RankStage::kJoined);
+  if (session->world_->size() > 1) OCTET_RETURN_IF_ERROR(session->plan_ranks());
+  hears.on_stage(SessionStage::kJoined);
   return session;
 }
 
 Status Session::open_model(const SessionNeeds& needs) {
-  OCTET_ASSIGN_OR_RETURN(Checkpoint checkpoint,
-                         Checkpoint::open(path_, {.generation_config = flags_.generation_config}));
+  OCTET_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(path_, asked_.checkpoint));
   path_ = checkpoint.path();
   if (leads()) say_remarks(checkpoint);
-  if (flags_.check_weights) OCTET_RETURN_IF_ERROR(check_finite(checkpoint));
-  OCTET_ASSIGN_OR_RETURN(tokenizer_, open_tokenizer_if_any(flags_, path_));
+  if (asked_.check_weights) OCTET_RETURN_IF_ERROR(check_finite(checkpoint));
+  OCTET_ASSIGN_OR_RETURN(tokenizer_, open_tokenizer_if_any(asked_.tokenizer, path_));
   config_ = checkpoint.config();
   special_tokens_ = resolve_special_tokens(config_, tokenizer());
   generation_defaults_ = checkpoint.generation_defaults();
-  bytes_per_weight_ = flags_.weights == "file"
-                          ? static_cast<double>(checkpoint.file_bytes()) / static_cast<double>(config_.num_parameters())
-                          : 2;
+  bytes_per_weight_ =
+      asked_.weights ? static_cast<double>(dtype_size(*asked_.weights))
+                     : static_cast<double>(checkpoint.file_bytes()) / static_cast<double>(config_.num_parameters());
   checkpoint_ = std::move(checkpoint);
-  OCTET_ASSIGN_OR_RETURN(const int64_t context, choose_context(flags_, config_));
+  OCTET_ASSIGN_OR_RETURN(const int64_t context, choose_context(asked_.max_context, config_));
   if (leads() && context > config_.max_positions) {
     log_info("--max-context {}: taken as it is; the checkpoint does not say how long its context is ({} is assumed)",
              context, config_.max_positions);
   }
   config_.max_positions = context;
-  const int threads = flags_.threads > 0 ? flags_.threads : std::max(1, num_available_cpus() / world_->local_size());
-  OCTET_ASSIGN_OR_RETURN(backend_, make_backend({flags_.device, threads, flags_.isa, world_->local_rank()}));
-  const LayoutRequest layout{world_->size(), flags_.tp, flags_.dp, flags_.ep, flags_.etp};
+  BackendOptions device = asked_.backend;
+  if (device.num_threads == 0) device.num_threads = std::max(1, num_available_cpus() / world_->local_size());
+  device.gpu = world_->local_rank();
+  OCTET_ASSIGN_OR_RETURN(backend_, make_backend(device));
+  LayoutRequest layout = asked_.layout;
+  layout.world = world_->size();
   OCTET_ASSIGN_OR_RETURN(topology_, make_topology(layout, {config_.num_kv_heads, config_.num_experts}));
 
-  options_.max_rows = std::max(flags_.prefill_chunk, flags_.max_batch);
-  options_.max_logit_rows = needs.all_logits ? options_.max_rows : flags_.max_batch;
-  options_.kv_dtype = kv_dtype(flags_).value_or(backend_->default_kv_dtype());
+  options_.max_rows = std::max(asked_.engine.prefill_chunk, asked_.engine.max_batch);
+  options_.max_logit_rows = needs.all_logits ? options_.max_rows : asked_.engine.max_batch;
+  options_.kv_dtype = asked_.kv_dtype.value_or(backend_->default_kv_dtype());
   options_.max_context = config_.max_positions;
-  options_.load.dtype = kept_dtype(flags_.weights);
-  options_.exchange = exchange_policy(flags_);
-  options_.exchange_dtype = exchange_dtype(flags_);
-  OCTET_ASSIGN_OR_RETURN(options_.experts_of_place, place_experts(flags_, config_.num_experts, topology_.ep));
+  options_.load.dtype = asked_.weights;
+  options_.exchange = asked_.exchange;
+  options_.exchange_dtype = asked_.exchange_dtype;
+  OCTET_ASSIGN_OR_RETURN(options_.experts_of_place, place_experts(asked_.placement, config_.num_experts, topology_.ep));
   OCTET_RETURN_IF_ERROR(
       backend_->check_model({options_.load.dtype.value_or(common_matrix_dtype(*checkpoint_)), options_.kv_dtype,
                              config_.head_dim, config_.num_heads / config_.num_kv_heads}));
@@ -131,14 +135,14 @@ KvBudget Session::kv_budget() const {
           .workspace_bytes =
               workspace_bytes(config_, topology_, shard, {is_devices_own, options_.max_rows, options_.max_logit_rows}),
           .page_bytes = page_bytes(),
-          .wanted_pages = flags_.max_batch * pages_of(config_.max_positions),
-          .requested_kv_bytes = static_cast<int64_t>(flags_.kv_cache),
+          .wanted_pages = asked_.engine.max_batch * pages_of(config_.max_positions),
+          .requested_kv_bytes = asked_.kv_cache_bytes,
           .num_ranks = world_->size()};
 }
 
 // What the ranks of a job must have alike, and the watch over them.
-Status Session::plan_ranks(const SessionNeeds& needs) {
-  const auto hashes = fingerprint(flags_, path_);
+Status Session::plan_ranks() {
+  const auto hashes = fingerprint(asked_.also_alike, path_);
   OCTET_RETURN_IF_ERROR(agree(*world_, hashes.status()));
   OCTET_RETURN_IF_ERROR(check_same(*world_, *hashes));
   // The poorest decides how many pages all have.
@@ -148,20 +152,17 @@ Status Session::plan_ranks(const SessionNeeds& needs) {
     std::memcpy(&pages, bytes.data(), sizeof(pages));
     options_.num_pages = std::max<int64_t>(1, std::min(options_.num_pages, pages));
   }
-  const auto milliseconds = [](double seconds) {
-    return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
-  };
+  return start_watchdog();
+}
+
+Status Session::start_watchdog() {
   WatchdogOptions watch;
-  watch.limits = {milliseconds(flags_.heartbeat_limit), milliseconds(flags_.collective_limit)};
+  watch.limits = asked_.watch;
   watch.interval = std::min(watch.interval, watch.limits.silence / 4);
-  watch.tell = [](const JobFailure& failure) {
-    return failure.exit_code == Status(StatusCode::kRankLost, "").exit_code() &&
-           JobLine::get().report({.stage = {}, .verdict = failure.line});
-  };
-  watch.on_failure = needs.on_job_failure;
-  // The network of the cluster file. A job on one host needs none but its loopback interface.
-  const char* interface = std::getenv(kInterfaceVariable);
-  if (interface != nullptr && world_->local_size() < world_->size()) watch.address = interface;
+  watch.tell = [this](const JobFailure& failure) { return observer_->tell(failure); };
+  watch.on_failure = [this](const JobFailure& failure) { observer_->on_job_failure(failure); };
+  // A job on one host needs no network but its loopback interface.
+  if (world_->local_size() < world_->size()) watch.address = asked_.watch_address;
   OCTET_ASSIGN_OR_RETURN(watchdog_, Watchdog::start(*world_, std::move(watch)));
   followers_wait_ = true;
   return ok_status();
@@ -170,7 +171,7 @@ Status Session::plan_ranks(const SessionNeeds& needs) {
 // Rank 0's first word to its followers: load, or go home.
 Session::~Session() {
   if (watchdog_ == nullptr || !leads()) return;
-  if (!check_interrupted().ok()) watchdog_->end_job(check_interrupted());
+  if (const Status status = observer_->check_interrupted(); !status.ok()) watchdog_->end_job(status);
   leader_.reset();
   if (followers_wait_) {
     std::vector<std::byte> go_home;
@@ -208,27 +209,26 @@ Status Session::load() {
 
 Status Session::load_shard() {
   const auto start = std::chrono::steady_clock::now();
-  const bool shows_progress = world_->rank() == 0;
   const int64_t total_bytes = checkpoint_->file_bytes();
-  ProgressBar bar("loading", shows_progress ? total_bytes : 0, human_bytes(static_cast<double>(total_bytes)));
   options_.load.progress = [&](int64_t bytes) {
-    bar.update(bytes);
+    if (leads()) observer_->on_loading(bytes, total_bytes);
     world_->progress().tick();
   };
   comms_ = std::make_unique<ModelComms>(*world_, topology_);
   auto runner =
       or_out_of_memory([this] { return Mixtral::create(*checkpoint_, topology_, *backend_, *comms_, options_); });
-  OCTET_RETURN_IF_ERROR(agree_if_many(*world_, runner.status()));
-  runner_ = *std::move(runner);
   options_.load.progress = nullptr;
-  bar.clear();
+  const Status loaded = agree_if_many(*world_, runner.status());
+  observer_->on_loading_end();
+  OCTET_RETURN_IF_ERROR(loaded);
+  runner_ = *std::move(runner);
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double bytes = static_cast<double>(runner_->weight_bytes_read());
   log_info("{}: read {} of {} in {:.2f} s ({}/s) on {}, KV cache of {} tokens ({})", path_.string(), human_bytes(bytes),
            human_bytes(static_cast<double>(total_bytes)), load_seconds_, human_bytes(bytes / load_seconds_),
            backend_->name(), options_.num_pages * kPageTokens,
            human_bytes(static_cast<double>(options_.num_pages * page_bytes())));
-  if (flags_.explain && leads()) {
+  if (asked_.explain && leads()) {
     for (const std::string& line : explain_layout(config_, topology_, options_.experts_of_place, runner_->row_layouts(),
                                                   options_.exchange_dtype)) {
       log_info("{}", line);
@@ -246,14 +246,8 @@ double Session::bytes_per_kv_element() const {
   return static_cast<double>(page_bytes()) / static_cast<double>(elements);
 }
 
-EngineOptions Session::engine_options() const {
-  return {.prefill_chunk = flags_.prefill_chunk,
-          .max_batch = flags_.max_batch,
-          .prefix_cache = flags_.prefix_cache == "on"};
-}
-
 RequestBounds Session::request_bounds() const {
-  const EngineOptions options = engine_options();
+  const EngineOptions& options = engine_options();
   return {.vocab_size = config_.vocab_size,
           .max_context = std::min(config_.max_positions, options_.num_pages * kPageTokens),
           .max_num_samples = options.max_num_samples,

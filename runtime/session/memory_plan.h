@@ -1,11 +1,9 @@
 // What a rank's device memory goes to, before anything is allocated.
 #pragma once
 
-#include <nlohmann/json.hpp>
-#include <string>
 #include <vector>
 
-#include "launcher/rank_plan.h"
+#include "runtime/session/rank_plan.h"
 
 namespace octet {
 
@@ -43,9 +41,5 @@ std::vector<MemoryPlan> plan_memory(const ModelConfig& config, const Topology& t
 
 // Tokens that the KV caches of all ranks hold together: each dp group has as many as its poorest rank.
 int64_t kv_tokens_of_job(const Topology& topology, const std::vector<MemoryPlan>& memory);
-
-// Several lines about all ranks; those with the same plan share one.
-std::string memory_text(const ModelConfig& config, const Topology& topology, const std::vector<MemoryPlan>& memory);
-nlohmann::ordered_json memory_json(const MemoryPlan& memory);
 
 }  // namespace octet

@@ -1,6 +1,6 @@
-#include "launcher/explain.h"
+#include "runtime/session/explain.h"
 
-#include "launcher/rank_plan.h"
+#include <fmt/ranges.h>
 
 namespace octet {
 namespace {
@@ -14,6 +14,12 @@ std::string describe_cost(RowLayoutKind kind, const ModelConfig& config, const T
 }
 
 }  // namespace
+
+std::string layout_text(const Topology& t) {
+  const auto s = [](int count) { return count > 1 ? "s" : ""; };
+  return fmt::format("layout of {} rank{}: tp {} x dp {}, ep {} x etp {} x {} replica{}", t.world, s(t.world), t.tp,
+                     t.dp, t.ep, t.etp, t.replicas, s(t.replicas));
+}
 
 std::vector<std::string> explain_layout(const ModelConfig& config, const Topology& t,
                                         const std::vector<std::vector<int32_t>>& experts_of_place,

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +11,9 @@
 #include "runtime/checkpoint/checkpoint.h"
 
 namespace octet {
+
+// Bytes of a page of the KV cache on a rank with a tp-th of the KV heads.
+int64_t kv_page_bytes(const ModelConfig& config, int tp, DType dtype);
 
 struct RankPlan {
   ShardPlan shard;
@@ -30,15 +32,6 @@ Result<PlannedModel> open_planned_model(const std::filesystem::path& folder);
 // Of every rank of the layout. checkpoint: null where there are no weights; then they count as 16 bits each.
 std::vector<RankPlan> plan_ranks(const ModelConfig& config, const Checkpoint* checkpoint, const Topology& topology,
                                  const std::vector<std::vector<int32_t>>& experts_of_place, DType kv_dtype);
-
-// The cells of a table's row and its heading, all but the rank's number: weights, KV cache, what is owned.
-std::string rank_plan_heading();
-std::string rank_plan_text(const RankPlan& rank);
-nlohmann::ordered_json rank_plan_json(const RankPlan& rank);
-
-// "layout of 4 ranks: tp 4 x dp 1, …"
-std::string layout_text(const Topology& topology);
-nlohmann::ordered_json layout_json(const Topology& topology);
 
 // What a kind of step moves.
 struct StepTraffic {
