@@ -1,4 +1,6 @@
 // Addresses, and whether somebody answers there.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
 

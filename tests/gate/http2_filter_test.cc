@@ -1,6 +1,9 @@
 // What of a client's bytes reaches the library, and what the client is told instead.
 #include "runtime/gate/http2_filter.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <random>
 #include <vector>
 

@@ -1,5 +1,7 @@
 // What an address wastes it waits for, with all its connections, and nobody else does.
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <mutex>
 #include <thread>
