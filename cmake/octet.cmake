@@ -49,7 +49,13 @@ function(octet_is_not_hot name)
                                 SKIP_PRECOMPILE_HEADERS ON)
   endif()
   target_precompile_headers(octet_${name} PRIVATE ${arg_HEADERS})
-  set_target_properties(octet_${name} PROPERTIES UNITY_BUILD ${OCTET_UNITY} UNITY_BUILD_BATCH_SIZE 8)
+  octet_compile_together(octet_${name})
+endfunction()
+
+# octet_compile_together(TARGET): eight files at a time, so that headers and what they instantiate are compiled once. Names
+# in unnamed namespaces must differ among the files of the target.
+function(octet_compile_together target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${OCTET_UNITY} UNITY_BUILD_BATCH_SIZE 8)
 endfunction()
 
 # octet_add_test_program(NAME libraries...): one GoogleTest program, NAME_tests, of every *_test.cc in this folder.
@@ -60,7 +66,6 @@ function(octet_add_test_program name)
   target_compile_definitions(${name}_tests PRIVATE OCTET_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_compile_options(${name}_tests PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)  # compile time is most of what these cost
   target_precompile_headers(${name}_tests PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>)
-  set_target_properties(${name}_tests PROPERTIES UNITY_BUILD ${OCTET_UNITY} UNITY_BUILD_BATCH_SIZE 6)
 endfunction()
 
 # octet_add_tests(NAME libraries...): the same, each test known to ctest.
