@@ -15,7 +15,6 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-
 class RunStartTest : public JobTest {
  protected:
   std::string write_script(const std::string& name, const std::string& text) const {
