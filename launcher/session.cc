@@ -106,12 +106,12 @@ Status Session::open_model(const SessionNeeds& needs) {
   options_.max_logit_rows = needs.all_logits ? options_.max_rows : flags_.max_batch;
   options_.kv_dtype = kv_dtype(flags_).value_or(backend_->default_kv_dtype());
   options_.max_context = config_.max_positions;
-  options_.load.dtype = kept_dtype(flags_.weights);
+  options_.load.format = kept_dtype(flags_.weights);
   options_.exchange = exchange_policy(flags_);
   options_.exchange_dtype = exchange_dtype(flags_);
   OCTET_ASSIGN_OR_RETURN(options_.experts_of_place, place_experts(flags_, config_.num_experts, topology_.ep));
   OCTET_RETURN_IF_ERROR(
-      backend_->check_model({options_.load.dtype.value_or(common_matrix_dtype(*checkpoint_)), options_.kv_dtype,
+      backend_->check_model({options_.load.format.value_or(common_matrix_format(*checkpoint_)), options_.kv_dtype,
                              config_.head_dim, config_.num_heads / config_.num_kv_heads}));
   OCTET_ASSIGN_OR_RETURN(options_.num_pages, choose_pages(kv_budget()));
   return ok_status();
@@ -127,7 +127,7 @@ KvBudget Session::kv_budget() const {
   return {.available = memory.available,
           .bound = memory.name,
           .is_devices_own = is_devices_own,
-          .weight_bytes = shard_bytes(*checkpoint_, shard, options_.load.dtype),
+          .weight_bytes = shard_bytes(*checkpoint_, shard, options_.load.format),
           .workspace_bytes =
               workspace_bytes(config_, topology_, shard, {is_devices_own, options_.max_rows, options_.max_logit_rows}),
           .page_bytes = page_bytes(),

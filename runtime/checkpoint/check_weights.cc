@@ -24,7 +24,7 @@ std::optional<int64_t> first_not_finite(const std::byte* row, int64_t num_column
 }
 
 std::optional<int64_t> first_not_finite(const MatrixSource& matrix, int64_t row) {
-  switch (matrix.dtype) {
+  switch (matrix.format.dtype()) {
     case DType::kBF16:
       return first_not_finite<uint16_t>(matrix.row(row), matrix.num_columns, 0x7f80);
     case DType::kF16:

@@ -106,11 +106,11 @@ struct Checkpoint::Impl {
 MatrixSource Checkpoint::Impl::view(const MatrixPlace& matrix) const {
   const TensorPlace place = files.find(matrix.tensor);
   MatrixSource source;
-  source.dtype = place.tensor->dtype;
+  source.format = place.tensor->dtype;
   source.num_rows = matrix.num_rows;
   source.num_columns = matrix.num_columns;
   source.row_stride = matrix.num_columns;
-  source.data = place.file->data(*place.tensor) + matrix.first_row * matrix.num_columns * dtype_size(source.dtype);
+  source.data = place.file->data(*place.tensor) + matrix_bytes(source.format, matrix.first_row, matrix.num_columns);
   if (matrix.order == RowOrder::kQuery) source.row_order = query_order;
   if (matrix.order == RowOrder::kKey) source.row_order = key_order;
   return source;
@@ -204,7 +204,7 @@ std::vector<TensorListing> Checkpoint::tensors() const {
   for (const SafetensorsFile& file : impl_->files.files()) {
     for (const StoredTensor& tensor : file.tensors()) {
       listings.push_back({.name = tensor.name,
-                          .dtype = tensor.dtype,
+                          .format = tensor.dtype,
                           .dtype_text = std::string(tensor.dtype_text()),
                           .is_used = impl_->used.contains(&tensor),
                           .shape = tensor.shape,
@@ -256,13 +256,15 @@ void Checkpoint::drop_pages(const MatrixSource& matrix) {
     first = lowest;
     last = highest;
   }
-  const int64_t element = dtype_size(matrix.dtype);
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto data = reinterpret_cast<uintptr_t>(matrix.data);
   // Whole pages inside the matrix: a neighbour keeps what it has.
-  const uintptr_t begin = (data + static_cast<uintptr_t>(first * matrix.row_stride * element) + page - 1) / page * page;
+  const auto offset_of = [&](int64_t row) {
+    return static_cast<uintptr_t>(matrix_bytes(matrix.format, row, matrix.row_stride));
+  };
+  const uintptr_t begin = (data + offset_of(first) + page - 1) / page * page;
   const uintptr_t end =
-      (data + static_cast<uintptr_t>((last * matrix.row_stride + matrix.num_columns) * element)) / page * page;
+      (data + offset_of(last) + static_cast<uintptr_t>(matrix.format.row_bytes(matrix.num_columns))) / page * page;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 

@@ -44,9 +44,9 @@ struct MoeTensors {
 // One tensor as the file lists it, for `inspect`.
 struct TensorListing {
   std::string name;
-  DType dtype = DType::kF32;  // of a tensor that is used
-  std::string dtype_text;     // as the file writes it
-  bool is_used = true;        // by a layer
+  WeightFormat format;     // of a tensor that is used
+  std::string dtype_text;  // as the file writes it
+  bool is_used = true;     // by a layer
   std::vector<int64_t> shape;
   std::string file;
 };
