@@ -13,6 +13,7 @@
 #include "kernels/weight.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/model_config.h"
+#include "runtime/checkpoint/weight_map.h"
 
 namespace octet {
 
@@ -77,6 +78,7 @@ class Checkpoint {
   int64_t file_bytes() const;  // of all weight files
 
   // Views into the mapped files, valid while the checkpoint lives.
+  MatrixSource matrix(const MatrixId& id) const;
   MatrixSource embedding() const;   // [vocab, hidden]
   MatrixSource final_norm() const;  // [1, hidden]
   MatrixSource output() const;      // [vocab, hidden]; the embedding where tied
