@@ -31,7 +31,7 @@ Result<std::vector<NamedHash>> hash_flags(const std::vector<std::pair<std::strin
   return hashes;
 }
 
-std::optional<DType> kept_dtype(const std::string& weights) {
+std::optional<WeightFormat> kept_format(const std::string& weights) {
   if (weights == "bf16") return DType::kBF16;
   if (weights == "f16") return DType::kF16;
   return std::nullopt;
@@ -71,7 +71,7 @@ SessionOptions session_options(const ModelFlags& flags) {
   options.checkpoint.generation_config = flags.generation_config;
   options.check_weights = flags.check_weights;
   options.backend = {.device = flags.device, .num_threads = flags.threads, .isa = flags.isa};
-  options.weights = kept_dtype(flags.weights);
+  options.weights = kept_format(flags.weights);
   options.kv_dtype = kv_dtype(flags.kv_dtype);
   options.kv_cache_bytes = static_cast<int64_t>(flags.kv_cache);
   options.max_context = flags.max_context;

@@ -20,7 +20,7 @@ bool has_weight_files(const std::filesystem::path& folder) {
   return false;
 }
 
-constexpr int64_t kBytesOfAbsentWeight = 2;
+constexpr WeightFormat kFormatOfAbsentWeights = DType::kBF16;
 
 }  // namespace
 
@@ -45,8 +45,9 @@ std::vector<RankPlan> plan_ranks(const ModelConfig& c, const Checkpoint* checkpo
   for (int rank = 0; rank < topology.world; ++rank) {
     ShardPlan shard =
         make_shard_plan(topology, rank, c.num_kv_heads, c.vocab_size, c.intermediate_size, experts_of_place);
-    const int64_t weight_bytes =
-        checkpoint != nullptr ? shard_bytes(*checkpoint, shard) : shard_parameters(c, shard) * kBytesOfAbsentWeight;
+    const int64_t weight_bytes = checkpoint != nullptr
+                                     ? shard_bytes(*checkpoint, shard)
+                                     : matrix_bytes(kFormatOfAbsentWeights, 1, shard_parameters(c, shard));
     ranks.push_back({std::move(shard), weight_bytes, kv_page_bytes(c, topology.tp, kv_dtype) / kPageTokens});
   }
   return ranks;

@@ -89,7 +89,7 @@ Status Session::open_model(const SessionNeeds& needs) {
   special_tokens_ = resolve_special_tokens(config_, tokenizer());
   generation_defaults_ = checkpoint.generation_defaults();
   bytes_per_weight_ =
-      asked_.weights ? static_cast<double>(dtype_size(*asked_.weights))
+      asked_.weights ? static_cast<double>(asked_.weights->row_bytes(1))
                      : static_cast<double>(checkpoint.file_bytes()) / static_cast<double>(config_.num_parameters());
   checkpoint_ = std::move(checkpoint);
   OCTET_ASSIGN_OR_RETURN(const int64_t context, choose_context(asked_.max_context, config_));
@@ -110,12 +110,12 @@ Status Session::open_model(const SessionNeeds& needs) {
   options_.max_logit_rows = needs.all_logits ? options_.max_rows : asked_.engine.max_batch;
   options_.kv_dtype = asked_.kv_dtype.value_or(backend_->default_kv_dtype());
   options_.max_context = config_.max_positions;
-  options_.load.dtype = asked_.weights;
+  options_.load.format = asked_.weights;
   options_.exchange = asked_.exchange;
   options_.exchange_dtype = asked_.exchange_dtype;
   OCTET_ASSIGN_OR_RETURN(options_.experts_of_place, place_experts(asked_.placement, config_.num_experts, topology_.ep));
   OCTET_RETURN_IF_ERROR(
-      backend_->check_model({options_.load.dtype.value_or(common_matrix_dtype(*checkpoint_)), options_.kv_dtype,
+      backend_->check_model({options_.load.format.value_or(common_matrix_format(*checkpoint_)), options_.kv_dtype,
                              config_.head_dim, config_.num_heads / config_.num_kv_heads}));
   OCTET_ASSIGN_OR_RETURN(options_.num_pages, choose_pages(kv_budget()));
   return ok_status();
@@ -131,7 +131,7 @@ KvBudget Session::kv_budget() const {
   return {.available = memory.available,
           .bound = memory.name,
           .is_devices_own = is_devices_own,
-          .weight_bytes = shard_bytes(*checkpoint_, shard, options_.load.dtype),
+          .weight_bytes = shard_bytes(*checkpoint_, shard, options_.load.format),
           .workspace_bytes =
               workspace_bytes(config_, topology_, shard, {is_devices_own, options_.max_rows, options_.max_logit_rows}),
           .page_bytes = page_bytes(),

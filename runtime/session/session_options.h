@@ -11,6 +11,7 @@
 #include "comm/agreement.h"
 #include "comm/watch_judge.h"
 #include "kernels/backend_factory.h"
+#include "kernels/weight_format.h"
 #include "parallel/row_layout_choice.h"
 #include "parallel/topology.h"
 #include "runtime/base/status.h"
@@ -37,11 +38,11 @@ struct SessionOptions {
   CheckpointOptions checkpoint = {};
   bool check_weights = false;  // refuse those that are NaN or infinite: reads them all
 
-  BackendOptions backend = {};         // num_threads 0: this rank's share of its host; the GPU is the session's choice
-  std::optional<DType> weights = {};   // kept as this type; unset: as the files have them
-  std::optional<DType> kv_dtype = {};  // unset: the device's default
-  int64_t kv_cache_bytes = 0;          // of a rank; 0: enough for engine.max_batch contexts, as far as memory goes
-  int64_t max_context = 0;             // tokens; 0: what the checkpoint says
+  BackendOptions backend = {};  // num_threads 0: this rank's share of its host; the GPU is the session's choice
+  std::optional<WeightFormat> weights = {};  // kept in this one; unset: as the files have them
+  std::optional<DType> kv_dtype = {};        // unset: the device's default
+  int64_t kv_cache_bytes = 0;  // of a rank; 0: enough for engine.max_batch contexts, as far as memory goes
+  int64_t max_context = 0;     // tokens; 0: what the checkpoint says
   EngineOptions engine = {};
 
   LayoutRequest layout = {};  // the number of ranks is the job's

@@ -41,9 +41,9 @@ class ContractTest : public ::testing::TestWithParam<Case> {
     MixtralOptions options;
     options.max_rows = 2048;
     options.kv_dtype = kv_dtype;
-    if (weights == "bf16") options.load.dtype = DType::kBF16;
-    if (weights == "f16") options.load.dtype = DType::kF16;
-    if (weights == "f32") options.load.dtype = DType::kF32;
+    if (weights == "bf16") options.load.format = DType::kBF16;
+    if (weights == "f16") options.load.format = DType::kF16;
+    if (weights == "f32") options.load.format = DType::kF32;
     BackendOptions backend = device;
     backend.num_threads = num_threads;
     return ModelOnOneRank(golden_checkpoint(name), backend, kTokens, options);
