@@ -313,7 +313,7 @@ std::optional<DecodeShape> Mixtral::padded_shape(const StepPlan& plan, const Str
   return decode_shape(plan, {std::min(max_rows(), max_logit_rows()), pages_of(options_.max_context)});
 }
 
-Result<StepResult> Mixtral::run(const StepPlan& plan) {
+Status Mixtral::begin(const StepPlan& plan) {
   OCTET_CHECK(std::ssize(plan.groups) == topology_.dp, "{} groups", plan.groups.size());
   const GroupPlan& group = my_group(plan);
   OCTET_CHECK(group.num_rows() <= max_rows() && std::ssize(group.logit_rows) <= max_logit_rows());
@@ -331,7 +331,14 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   } else {
     enqueue();
   }
-  const TensorView logits = collect_logits(plan, logits_.view.slice_rows(0, std::ssize(group.logit_rows)));
+  begun_ = {&plan, strategy, collect_logits(plan, logits_.view.slice_rows(0, std::ssize(group.logit_rows)))};
+  return ok_status();
+}
+
+Result<StepResult> Mixtral::wait() {
+  const auto& [plan_begun, strategy, logits] = begun_;
+  const StepPlan& plan = *plan_begun;
+  const GroupPlan& group = my_group(plan);
   StepResult result = answer(plan, logits);
   chosen_.download(*stream_);
   comms_.world.wait(*stream_);

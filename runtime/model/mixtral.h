@@ -54,7 +54,8 @@ class Mixtral final : public ModelRunner {
   int64_t vocab_size() const override { return config_.vocab_size; }
   int64_t max_context() const override { return options_.max_context; }
   // Collective: every rank runs the same plan. Logits come to rank 0.
-  Result<StepResult> run(const StepPlan& plan) override;
+  Status begin(const StepPlan& plan) override;
+  Result<StepResult> wait() override;
 
   int64_t weight_bytes_read() const { return weights_.bytes_read; }
   const RowLayoutChooser& row_layouts() const { return chooser_; }
@@ -65,6 +66,12 @@ class Mixtral final : public ModelRunner {
   struct Strategy {
     RowLayout* rows;
     ExpertExchange* experts;
+  };
+  // A step that has begun.
+  struct Begun {
+    const StepPlan* plan = nullptr;
+    Strategy strategy = {};
+    TensorView logits = {};  // of all ranks, on rank 0
   };
 
   Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend& backend, ModelComms& comms,
@@ -134,6 +141,7 @@ class Mixtral final : public ModelRunner {
   std::vector<int64_t> totals_message_;
   std::vector<int32_t> logit_experts_;  // as StepResult::experts; on other ranks than 0, of this rank's rows
   AttentionShape attention_;
+  Begun begun_;
 
   Tensor inverse_frequency_;         // RopeFrequencies: [width], or of a step's rows [max_rows, width]
   Tensor token_ids_;                 // I32 [max_rows]
