@@ -108,21 +108,17 @@ Result<bool> Engine::step() {
   last_step_ = {};
   ScheduledStep& step = schedule();
   if (step.empty()) return false;
-  plan_answers(step);
-  const Clock::time_point scheduled = Clock::now();
-  last_step_.seconds.schedule = seconds_between(start, scheduled);
+  last_step_.seconds.schedule = seconds_between(start, Clock::now());
   bool has_memory = true;
   const auto result = [&]() -> Result<StepResult> {
     try {
-      return runner_.run(step.plan);
+      return compute(step);
     } catch (const std::bad_alloc& error) {
       has_memory = false;
       return out_of_memory(error);
     }
   }();
   const Clock::time_point computed = Clock::now();
-  last_step_.seconds.sample = result.ok() ? result->sample_seconds : 0;
-  last_step_.seconds.model = seconds_between(scheduled, computed) - last_step_.seconds.sample;
   if (!result.ok()) {
     fail_everything(result.status());
     if (has_memory) return result.status();
@@ -136,6 +132,27 @@ Result<bool> Engine::step() {
   last_step_.seconds.deliver = seconds_between(computed, Clock::now());
   totals_.seconds += last_step_.seconds;
   return !active_.empty();
+}
+
+// Runs the model. What is to become of the logits is prepared while it computes them, where it has a device that does.
+Result<StepResult> Engine::compute(ScheduledStep& step) {
+  const Clock::time_point start = Clock::now();
+  OCTET_RETURN_IF_ERROR(runner_.begin(step.plan));
+  const Clock::time_point begun = Clock::now();
+  try {
+    plan_answers(step);
+  } catch (const std::bad_alloc&) {
+    step.plan.sampling.clear();  // may be half of it
+    static_cast<void>(runner_.wait());
+    throw;
+  }
+  const Clock::time_point planned = Clock::now();
+  Result<StepResult> result = runner_.wait();
+  const double waited = seconds_between(planned, Clock::now());
+  last_step_.seconds.schedule += seconds_between(begun, planned);
+  last_step_.seconds.sample = result.ok() ? result->sample_seconds : 0;
+  last_step_.seconds.model = seconds_between(start, begun) + waited - last_step_.seconds.sample;
+  return result;
 }
 
 ScheduledStep& Engine::schedule() {
@@ -175,8 +192,6 @@ void Engine::draft() {
 }
 
 void Engine::plan_answers(ScheduledStep& step) {
-  step.plan.wants_logits = false;
-  step.plan.sampling.clear();
   first_sample_.clear();
   for (const PlannedLogits& row : step.logits) {
     first_sample_.push_back(step.plan.sampling.samples.size());

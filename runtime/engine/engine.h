@@ -123,7 +123,8 @@ class Engine {
   ActiveRequest activate(Request request, RequestCallbacks callbacks, RequestId id) const;
   ScheduledStep& schedule();
   void draft();
-  // Adds to the plan what is to be done with the logits. Choices are taken in the same order.
+  Result<StepResult> compute(ScheduledStep& step);
+  // Adds to the plan, whose step has begun, what is to be done with the logits. Choices are taken in the same order.
   void plan_answers(ScheduledStep& step);
   void plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan);
   void plan_token(const ActiveRequest& active, std::span<const TokenId> before, size_t sample, int64_t row,

@@ -65,6 +65,8 @@ void Scheduler::clear_step() {
   step_.plan.step = num_steps_;
   step_.plan.wants_totals = num_steps_ % kTotalsInterval == 0;
   step_.plan.wants_experts = false;
+  step_.plan.wants_logits = false;
+  step_.plan.sampling.clear();
   step_.plan.groups.resize(static_cast<size_t>(limits_.num_groups));
   for (GroupPlan& group : step_.plan.groups) {
     group.token_ids.clear();

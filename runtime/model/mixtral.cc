@@ -42,15 +42,21 @@ StepResult Mixtral::answer(const StepPlan& plan, TensorView logits) {
   return result;
 }
 
-Result<StepResult> Mixtral::run(const StepPlan& plan) {
+Status Mixtral::begin(const StepPlan& plan) {
   timer_.enter(StepPhase::kRest);
-  const DecodedStep step = decoder_.run(plan, *stream_);
-  StepResult result = answer(plan, logits_.collect(plan, step.logits, *stream_));
+  const DecodedStep decoded = decoder_.run(plan, *stream_);
+  begun_.emplace(Begun{plan, decoded, logits_.collect(plan, decoded.logits, *stream_)});
+  return ok_status();
+}
+
+Result<StepResult> Mixtral::wait() {
+  const auto& [plan, decoded, logits] = begun_.value();
+  StepResult result = answer(plan, logits);
   decoder_.download_choices(*stream_);
   rank_.comms.world.wait(*stream_);
-  totals_.add(step.rows, step.choices);
+  totals_.add(decoded.rows, decoded.choices);
   if (plan.wants_experts) {
-    const auto choices = totals_.collect_choices(step.rows, step.choices);
+    const auto choices = totals_.collect_choices(decoded.rows, decoded.choices);
     if (rank_.leads()) result.experts = choices;
   }
   if (plan.wants_totals) {

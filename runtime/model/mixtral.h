@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/model/decoder.h"
@@ -30,13 +31,20 @@ class Mixtral final : public ModelRunner {
   int64_t vocab_size() const override { return vocab_size_; }
   int64_t max_context() const override { return options_.max_context; }
   // Collective: every rank runs the same plan. Logits come to rank 0.
-  Result<StepResult> run(const StepPlan& plan) override;
+  Status begin(const StepPlan& plan) override;
+  Result<StepResult> wait() override;
 
   int64_t weight_bytes_read() const { return decoder_.weight_bytes_read(); }
   const RowLayoutChooser& row_layouts() const { return decoder_.row_layouts(); }
   const StepTimer& timer() const { return timer_; }
 
  private:
+  struct Begun {
+    const StepPlan& plan;
+    DecodedStep decoded;
+    TensorView logits;  // of all groups' rows, on rank 0
+  };
+
   Mixtral(const Checkpoint& checkpoint, const ModelRank& rank, MixtralOptions options, RowLayoutChooser chooser);
 
   // Brings what the plan wants of the logits to rank 0's host memory, where it is after the next wait.
@@ -51,6 +59,7 @@ class Mixtral final : public ModelRunner {
   LogitsCollector logits_;
   TokenChooser chooser_;
   TotalsCollector totals_;
+  std::optional<Begun> begun_;  // the last step
 };
 
 }  // namespace octet
