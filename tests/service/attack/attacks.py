@@ -323,6 +323,8 @@ ALL = [
 def leave_the_machine():
     """An attacker has a machine of its own; this one takes only what nobody else wants of this host's processors. With
     sched_autogroup a process is nice to others of its session only, and sessions are to each other."""
+    if os.getsid(0) == os.getpid():
+        return  # it has left
     os.setsid()
     os.nice(19)
     try:
