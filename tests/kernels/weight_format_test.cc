@@ -106,6 +106,8 @@ TEST(MatrixSourceDeathTest, ASliceCutsNoGroup) {
   matrix.format = grouped(kNibble, 32, kHalf, kHalf);
   matrix.num_rows = 1;
   matrix.num_columns = matrix.row_stride = 80;
+  const std::vector<std::byte> bytes(static_cast<size_t>(matrix_bytes(matrix.format, 1, 80)));
+  matrix.data = bytes.data();
   EXPECT_DEATH((void)matrix.slice_columns(16, 32), "cut a group of 32");
   EXPECT_DEATH((void)matrix.slice_columns(0, 33), "cut a group of 32");
   EXPECT_EQ(matrix.slice_columns(32, 48).num_bytes(), 20 + 12);  // to the end
