@@ -36,7 +36,8 @@ struct WeightFormat {
 
   constexpr WeightFormat() = default;
   // A plain format is its type: every element stands alone, as it is.
-  constexpr WeightFormat(DType dtype) : element(number_format(dtype)) {}
+  constexpr WeightFormat(DType dtype)  // NOLINT(google-explicit-constructor)
+      : element(number_format(dtype)) {}
 
   bool operator==(const WeightFormat&) const = default;
   // The type of a plain format that is kF32, kBF16 or kF16: those are all that products and loaders know. REQUIRES one.

@@ -31,7 +31,7 @@ class LauncherObserver final : public SessionObserver {
   void on_stage(SessionStage stage) override { report_stage(rank_stage(stage)); }
 
   void on_loading(int64_t bytes, int64_t total_bytes) override {
-    if (!bar_) bar_.emplace("loading", total_bytes, human_bytes(static_cast<double>(total_bytes)));
+    if (!bar_) bar_.emplace("loading", total_bytes, human_bytes(total_bytes));
     bar_->update(bytes);
   }
   void on_loading_end() override { bar_.reset(); }

@@ -11,8 +11,6 @@ std::string range_text(const Range& range) {
   return range.size() == 0 ? "-" : fmt::format("{}-{}", range.begin, range.end - 1);
 }
 
-std::string text_of(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
 bool same_plan(const MemoryPlan& a, const MemoryPlan& b) {
   return a.weights == b.weights && a.workspace == b.workspace && a.kv_bytes_per_token == b.kv_bytes_per_token;
 }
@@ -28,8 +26,8 @@ std::string rank_plan_heading() {
 }
 
 std::string rank_plan_text(const RankPlan& rank) {
-  return fmt::format("{:<10} {:<11} {:<9} {:<11} {}", human_bytes(static_cast<double>(rank.weight_bytes)),
-                     human_bytes(static_cast<double>(rank.kv_bytes_per_token)), range_text(rank.shard.kv_heads),
+  return fmt::format("{:<10} {:<11} {:<9} {:<11} {}", human_bytes(rank.weight_bytes),
+                     human_bytes(rank.kv_bytes_per_token), range_text(rank.shard.kv_heads),
                      range_text(rank.shard.ffn_slices), fmt::join(rank.shard.experts, ","));
 }
 
@@ -47,14 +45,14 @@ nlohmann::ordered_json layout_json(const Topology& t) {
 }
 
 std::string memory_text(const ModelConfig& config, const Topology& topology, const std::vector<MemoryPlan>& memory) {
-  std::string text = fmt::format("memory of {} a rank\n", text_of(memory.front().device));
+  std::string text = fmt::format("memory of {} a rank\n", human_bytes(memory.front().device));
   for (size_t begin = 0, end = 0; begin < memory.size(); begin = end) {
     const MemoryPlan& m = memory[begin];
     while (end < memory.size() && same_plan(memory[end], m)) ++end;
-    text += fmt::format("  {}: weights {}, workspace {}, libraries {}, ", rank_range(begin, end), text_of(m.weights),
-                        text_of(m.workspace), text_of(m.reserve));
-    text += m.left() > 0 ? fmt::format("KV cache {}\n", text_of(m.left()))
-                         : fmt::format("does not fit: {} more are needed\n", text_of(-m.left()));
+    text += fmt::format("  {}: weights {}, workspace {}, libraries {}, ", rank_range(begin, end),
+                        human_bytes(m.weights), human_bytes(m.workspace), human_bytes(m.reserve));
+    text += m.left() > 0 ? fmt::format("KV cache {}\n", human_bytes(m.left()))
+                         : fmt::format("does not fit: {} more are needed\n", human_bytes(-m.left()));
   }
   const int64_t tokens = kv_tokens_of_job(topology, memory);
   text += fmt::format("  KV cache of the job: {} tokens, {} contexts of {}\n", tokens, tokens / config.max_positions,

@@ -75,11 +75,7 @@ Status SamplingFlags::check_numbers(const Flag& flag) {
 
 Result<GenerationParams> SamplingFlags::params(const GenerationDefaults& defaults) const {
   GenerationParams params;
-  params.sampling.temperature = defaults.temperature;
-  params.sampling.top_k = defaults.top_k;
-  params.sampling.top_p = defaults.top_p;
-  params.sampling.min_p = defaults.min_p;
-  params.sampling.repetition_penalty = defaults.repetition_penalty;
+  params.sampling = defaults.sampling();
   for (const Flag& flag : flags_) {
     if (flag.option->count() == 0) continue;
     OCTET_RETURN_IF_ERROR(check_numbers(flag));

@@ -10,8 +10,6 @@ namespace {
 
 constexpr int kOldestMajor = 8;  // of the compute capabilities that the kernels are built for
 
-std::string text_of(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
 // What NVIDIA's kernel driver tells without any library: the names of its GPUs.
 std::vector<std::string> gpus_of_the_kernel(const KernelFiles& files) {
   std::vector<std::string> names;
@@ -66,16 +64,16 @@ Finding build(const DeviceProbe& probe) {
 }
 
 Finding gpu(size_t index, const GpuFacts& g) {
-  Finding finding{
-      .topic = fmt::format("GPU {}", index),
-      .text = fmt::format("{}, compute capability {}.{}, {} multiprocessors, {} of {} free", g.name, g.compute_major,
-                          g.compute_minor, g.num_multiprocessors, text_of(g.free_bytes), text_of(g.memory_bytes)),
-      .facts = {{"name", g.name},
-                {"compute_capability", fmt::format("{}.{}", g.compute_major, g.compute_minor)},
-                {"multiprocessors", g.num_multiprocessors},
-                {"memory_bytes", g.memory_bytes},
-                {"free_bytes", g.free_bytes},
-                {"peers", g.peers}}};
+  Finding finding{.topic = fmt::format("GPU {}", index),
+                  .text = fmt::format("{}, compute capability {}.{}, {} multiprocessors, {} of {} free", g.name,
+                                      g.compute_major, g.compute_minor, g.num_multiprocessors,
+                                      human_bytes(g.free_bytes), human_bytes(g.memory_bytes)),
+                  .facts = {{"name", g.name},
+                            {"compute_capability", fmt::format("{}.{}", g.compute_major, g.compute_minor)},
+                            {"multiprocessors", g.num_multiprocessors},
+                            {"memory_bytes", g.memory_bytes},
+                            {"free_bytes", g.free_bytes},
+                            {"peers", g.peers}}};
   if (g.read_bytes_per_second > 0) {
     finding.text += fmt::format(", {:.0f} GB/s", g.read_bytes_per_second / 1e9);
     finding.facts["read_gb_s"] = g.read_bytes_per_second / 1e9;

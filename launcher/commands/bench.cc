@@ -159,14 +159,14 @@ class MakeModelCommand final : public Command {
     }
     options_.path = path_;
     const int64_t total = checkpoint_bytes(options_.shape);
-    ProgressBar bar("writing", total, human_bytes(static_cast<double>(total)));
+    ProgressBar bar("writing", total, human_bytes(total));
     options_.progress = [&bar](int64_t bytes) {
       bar.update(bytes);
       return check_interrupted();
     };
     OCTET_RETURN_IF_ERROR(make_model(options_));
     bar.clear();
-    log_info("{}: {} of random weights", path_, human_bytes(static_cast<double>(total)));
+    log_info("{}: {} of random weights", path_, human_bytes(total));
     return ok_status();
   }
 

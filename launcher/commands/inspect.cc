@@ -123,7 +123,7 @@ class InspectCommand final : public Command {
   std::string as_text(const Checkpoint& checkpoint, const Topology& t, const std::vector<RankPlan>& ranks) const {
     std::string text = fmt::format("{}\n{}", checkpoint.path().string(), config_text(checkpoint.config()));
     text += special_tokens_text(special_tokens_);
-    text += fmt::format("  weight files       {}\n", human_bytes(static_cast<double>(checkpoint.file_bytes())));
+    text += fmt::format("  weight files       {}\n", human_bytes(checkpoint.file_bytes()));
     text += fmt::format("{}\n  rank   {}\n", layout_text(t), rank_plan_heading());
     for (size_t r = 0; r < ranks.size(); ++r) text += fmt::format("  {:<6} {}\n", r, rank_plan_text(ranks[r]));
     if (!tensors_) return text;

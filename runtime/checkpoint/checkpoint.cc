@@ -124,7 +124,8 @@ Status Checkpoint::Impl::read_generation_config(const fs::path& path) {
 Result<ModelConfig> read_model_config(const fs::path& folder) {
   OCTET_ASSIGN_OR_RETURN(const fs::path path, resolve_model_folder(folder));
   std::error_code error;
-  const bool native = !fs::exists(path / "config.json", error) && fs::exists(path / "params.json", error);
+  const auto has_config = [&](CheckpointFormat format) { return fs::exists(path / files_of(format).config, error); };
+  const bool native = !has_config(CheckpointFormat::kHuggingFace) && has_config(CheckpointFormat::kNative);
   std::vector<std::string> remarks;
   return read_model_config(path, native ? CheckpointFormat::kNative : CheckpointFormat::kHuggingFace, remarks);
 }

@@ -13,6 +13,7 @@
 #include "kernels/weight.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/model_config.h"
+#include "runtime/checkpoint/sampling_params.h"
 #include "runtime/checkpoint/weight_map.h"
 
 namespace octet {
@@ -24,6 +25,9 @@ struct GenerationDefaults {
   double top_p = 1.0;
   double min_p = 0.0;
   double repetition_penalty = 1.0;
+
+  // Of a request that says nothing.
+  SamplingParams sampling() const;
 };
 
 struct AttentionTensors {

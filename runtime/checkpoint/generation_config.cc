@@ -22,6 +22,16 @@ int64_t read_top_k(JsonFields& fields, std::vector<std::string>& left_out) {
 
 }  // namespace
 
+SamplingParams GenerationDefaults::sampling() const {
+  SamplingParams params;
+  params.temperature = temperature;
+  params.top_k = top_k;
+  params.top_p = top_p;
+  params.min_p = min_p;
+  params.repetition_penalty = repetition_penalty;
+  return params;
+}
+
 Result<GenerationConfig> parse_generation_config(std::string_view text, int64_t vocab_size) {
   OCTET_ASSIGN_OR_RETURN(const nlohmann::json object, parse_json_object(text));
   JsonFields fields(object);

@@ -19,11 +19,11 @@
 
 namespace octet {
 
-// The status of gRPC that ends a request in place of its answer.
 // Codes of gRPC.
 inline constexpr int kDeadlineExceeded = 4;
 inline constexpr int kResourceExhausted = 8;
 
+// The status of gRPC that ends a request in place of its answer.
 struct Refusal {
   int grpc_status = 0;
   std::string message = {};

@@ -9,8 +9,6 @@
 namespace octet {
 namespace {
 
-int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
-
 ExchangeShape exchange_shape(const ModelConfig& config, const MixtralOptions& options, const ModelRank& rank) {
   return {config.num_experts,
           config.experts_per_token,
@@ -46,7 +44,7 @@ Decoder::Decoder(const Checkpoint& checkpoint, const ModelRank& rank, const Mixt
       chosen_(rank.backend, config_.num_layers, options_.max_rows, config_.experts_per_token),
       attention_{shard_.kv_heads.size() * (config_.num_heads / config_.num_kv_heads), shard_.kv_heads.size(),
                  config_.head_dim, config_.sliding_window},
-      inputs_(rank.backend, config_, {options_.max_rows, options_.max_logit_rows, pages_of(options_.max_context)}),
+      inputs_(rank.backend, config_, {options_.max_rows, options_.max_logit_rows, pages_for(options_.max_context)}),
       residual_(rank.backend.allocate_tensor(DType::kF32, {options_.max_rows, config_.hidden_size})),
       selected_(rank.backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, config_.hidden_size})),
       logits_(rank.backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, shard_.vocabulary.size()})),
@@ -65,7 +63,7 @@ Decoder::Strategy Decoder::strategy_of(RowLayoutKind layout) {
 
 std::optional<DecodeShape> Decoder::padded_shape(const StepPlan& plan, RowLayoutKind layout) const {
   if (!rank_.backend.supports_capture() || layout != RowLayoutKind::kReplicated) return std::nullopt;
-  return decode_shape(plan, {std::min(options_.max_rows, options_.max_logit_rows), pages_of(options_.max_context)});
+  return decode_shape(plan, {std::min(options_.max_rows, options_.max_logit_rows), pages_for(options_.max_context)});
 }
 
 DecodedStep Decoder::run(const StepPlan& plan, Stream& stream) {

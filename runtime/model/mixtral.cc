@@ -29,7 +29,7 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const ModelRank& rank, MixtralOpt
       stream_(rank.backend.make_stream()),
       decoder_(checkpoint, rank, options_, std::move(chooser), timer_),
       logits_(rank, vocab_size_, options_.max_logit_rows),
-      chooser_(rank.backend),
+      chooser_(rank),
       totals_(rank, checkpoint.config().num_layers, checkpoint.config().num_experts) {}
 
 StepResult Mixtral::answer(const StepPlan& plan, TensorView logits) {

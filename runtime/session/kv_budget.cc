@@ -9,8 +9,6 @@
 namespace octet {
 namespace {
 
-std::string text(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
-
 // What is left for pages.
 int64_t room_for_pages(const KvBudget& budget) {
   const int64_t reserve = budget.is_devices_own ? library_reserve(budget.available) : host_reserve(budget.available);
@@ -33,8 +31,8 @@ Status does_not_fit(const KvBudget& budget, int64_t kv_bytes) {
   const int64_t room = room_for_pages(budget);
   const std::string numbers = fmt::format(
       "a rank of this model needs {} (weights {}, working memory {}, KV cache {}) and {} has {} free for it",
-      text(budget.weight_bytes + budget.workspace_bytes + kv_bytes), text(budget.weight_bytes),
-      text(budget.workspace_bytes), text(kv_bytes), budget.bound, text(budget.available));
+      human_bytes(budget.weight_bytes + budget.workspace_bytes + kv_bytes), human_bytes(budget.weight_bytes),
+      human_bytes(budget.workspace_bytes), human_bytes(kv_bytes), budget.bound, human_bytes(budget.available));
   if (room >= budget.page_bytes) return invalid_input("{}: --kv-cache {}M would fit", numbers, room >> 20);
   const int num_ranks = ranks_that_fit(budget);
   if (num_ranks == 0) return invalid_input("{}: no number of ranks would fit it", numbers);

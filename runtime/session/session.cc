@@ -23,8 +23,6 @@
 namespace octet {
 namespace {
 
-int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
-
 // The longest sequence to make room for.
 Result<int64_t> choose_context(int64_t asked, const ModelConfig& config) {
   if (asked > config.max_positions && !config.assumed_positions) {
@@ -135,7 +133,7 @@ KvBudget Session::kv_budget() const {
           .workspace_bytes =
               workspace_bytes(config_, topology_, shard, {is_devices_own, options_.max_rows, options_.max_logit_rows}),
           .page_bytes = page_bytes(),
-          .wanted_pages = asked_.engine.max_batch * pages_of(config_.max_positions),
+          .wanted_pages = asked_.engine.max_batch * pages_for(config_.max_positions),
           .requested_kv_bytes = asked_.kv_cache_bytes,
           .num_ranks = world_->size()};
 }
@@ -225,9 +223,8 @@ Status Session::load_shard() {
   load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double bytes = static_cast<double>(runner_->weight_bytes_read());
   log_info("{}: read {} of {} in {:.2f} s ({}/s) on {}, KV cache of {} tokens ({})", path_.string(), human_bytes(bytes),
-           human_bytes(static_cast<double>(total_bytes)), load_seconds_, human_bytes(bytes / load_seconds_),
-           backend_->name(), options_.num_pages * kPageTokens,
-           human_bytes(static_cast<double>(options_.num_pages * page_bytes())));
+           human_bytes(total_bytes), load_seconds_, human_bytes(bytes / load_seconds_), backend_->name(),
+           options_.num_pages * kPageTokens, human_bytes(options_.num_pages * page_bytes()));
   if (asked_.explain && leads()) {
     for (const std::string& line : explain_layout(config_, topology_, options_.experts_of_place, runner_->row_layouts(),
                                                   options_.exchange_dtype)) {

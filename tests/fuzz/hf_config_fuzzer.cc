@@ -11,13 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     octet::check_refusal(generation.status());
     return 0;
   }
-  const octet::GenerationDefaults& defaults = generation->defaults;
-  octet::SamplingParams params;
-  params.temperature = defaults.temperature;
-  params.top_k = defaults.top_k;
-  params.top_p = defaults.top_p;
-  params.min_p = defaults.min_p;
-  params.repetition_penalty = defaults.repetition_penalty;
+  octet::SamplingParams params = generation->defaults.sampling();
   params.seed = 1;
   OCTET_CHECK(params.validate(32000).ok(), "a default that no request may have");
   for (const std::string& line : generation->left_out) OCTET_CHECK(line.find('\n') == std::string::npos);

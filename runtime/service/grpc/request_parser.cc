@@ -112,16 +112,6 @@ void parse_response(const v1::ResponseOptions& from, GenerationJob& job) {
   job.return_token_ids = from.return_token_ids();
 }
 
-GenerationParams default_params(const GenerationDefaults& defaults) {
-  GenerationParams params;
-  params.sampling.temperature = defaults.temperature;
-  params.sampling.top_k = defaults.top_k;
-  params.sampling.top_p = defaults.top_p;
-  params.sampling.min_p = defaults.min_p;
-  params.sampling.repetition_penalty = defaults.repetition_penalty;
-  return params;
-}
-
 Status parse_resume(const v1::GenerateRequest& from, Request& request) {
   if (!from.has_resume()) return ok_status();
   request.resumed_output.assign(from.resume().token_ids().begin(), from.resume().token_ids().end());
@@ -157,7 +147,7 @@ Result<GenerationJob> parse_generate(const v1::GenerateRequest& from, const Serv
   GenerationJob job;
   job.request_id = from.request_id();
   Request& request = job.request;
-  request.params = default_params(model.defaults);
+  request.params.sampling = model.defaults.sampling();
   request.priority = from.priority();
   request.eos_ids = model.special_tokens().end;
   OCTET_RETURN_IF_ERROR(parse_sampling(from.sampling(), limits, request.params));

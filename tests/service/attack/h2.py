@@ -141,7 +141,7 @@ class Connection:
             self.inbox += more
 
     def call(self, path, request, key=None):
-        """The messages of the answer, whatever its status."""
+        """The messages of the answer, whatever its status; `last_frame` is what ended it."""
         stream = self.open(path, key)
         self.send_data(stream, message(request), end=True)
         data = b""
@@ -156,6 +156,7 @@ class Connection:
             elif of == stream:
                 data += payload if kind == DATA else b""
                 if kind == RST_STREAM or (kind in (DATA, HEADERS) and flags & END_STREAM):
+                    self.last_frame = (kind, payload)
                     break
         messages = []
         while len(data) >= 5:

@@ -147,7 +147,7 @@ def _be_honest(address, tls, expected, stop, results):
             why, connection = str(error), None
         right = text == expected
         if not right and not why:
-            why = "other bytes: %r" % text
+            why = "other bytes: %r, ended by frame %r" % (text, connection.last_frame)
             connection = None
         results.append((time.monotonic() - begin, right, why))
         time.sleep(0.02)
