@@ -87,7 +87,7 @@ DecodedStep Decoder::run(const StepPlan& plan, Stream& stream) {
   } else {
     enqueue(rows, inputs, stream);
   }
-  return {logits_.view.slice_rows(0, std::ssize(group.logit_rows)), rows_, chosen_};
+  return {logits_.view.slice_rows(0, std::ssize(group.logit_rows)), rows_, rows, chosen_};
 }
 
 // From the uploaded rows to this rank's columns of the logits: nothing here looks at the host's memory or waits for the
@@ -110,7 +110,7 @@ void Decoder::enqueue(const PlanRows& rows, const UploadedStep& inputs, Stream& 
     // A prompt's other rows need no more of the model than the keys and values they have just left.
     if (is_last) x = select(inputs, x, stream);
     moe_layer(step, is_last ? rows.wanted : rows.all, weights_.moe[static_cast<size_t>(layer)],
-              chosen_.layer(layer, x.rows()), x);
+              chosen_.layer(layer, rows), x);
   }
 
   timer_.enter(StepPhase::kRest);

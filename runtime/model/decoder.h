@@ -28,7 +28,8 @@ namespace octet {
 struct DecodedStep {
   TensorView logits;             // F32 [wanted rows of the dp group, vocabulary of this rank]
   const PlanRows& rows;          // the plan's
-  const ChosenExperts& choices;  // of the rows; in host memory after download_choices and a wait
+  const PlanRows& ran;           // the same, or padded to a shape
+  const ChosenExperts& choices;  // of the rows that ran
 };
 
 class Decoder {
@@ -39,8 +40,6 @@ class Decoder {
 
   // Enqueues the step. Collective: every rank runs the same plan.
   DecodedStep run(const StepPlan& plan, Stream& stream);
-  // Enqueues the way of the step's choices of experts to host memory.
-  void download_choices(Stream& stream) { chosen_.download(stream); }
 
   // Of the checkpoint's files.
   int64_t weight_bytes_read() const { return weights_.bytes_read; }

@@ -46,11 +46,11 @@ Result<StepResult> Mixtral::run(const StepPlan& plan) {
   timer_.enter(StepPhase::kRest);
   const DecodedStep step = decoder_.run(plan, *stream_);
   StepResult result = answer(plan, logits_.collect(plan, step.logits, *stream_));
-  decoder_.download_choices(*stream_);
+  step.choices.download(step.ran, *stream_);
   rank_.comms.world.wait(*stream_);
-  totals_.add(step.rows, step.choices);
+  totals_.add(step);
   if (plan.wants_experts) {
-    const auto choices = totals_.collect_choices(step.rows, step.choices);
+    const auto choices = totals_.collect_choices(step);
     if (rank_.leads()) result.experts = choices;
   }
   if (plan.wants_totals) {
