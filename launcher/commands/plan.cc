@@ -64,7 +64,7 @@ class PlanCommand final : public Command {
     plan.ranks = plan_ranks(c, plan.has_weights ? &*model.checkpoint : nullptr, plan.topology, plan.experts_of_place,
                             kv_dtype(f).value_or(f.device == "cuda" ? DType::kBF16 : DType::kF32));
     plan.traffic = plan_traffic(c, plan.topology, chooser, exchange_dtype(f), f.prefill_chunk);
-    if (cluster.device_memory > 0) plan.memory = memory_of(cluster, plan);
+    if (cluster.device_memory > 0) plan.memory = memory_of(cluster, plan, chooser);
     const std::vector<std::string> hosts = hosts_of_ranks(cluster);
     return json_ ? print_line(dump_json(as_json(plan, hosts))) : print(as_text(plan, hosts, chooser));
   }
@@ -85,12 +85,14 @@ class PlanCommand final : public Command {
     return ok_status();
   }
 
-  std::vector<MemoryPlan> memory_of(const ClusterConfig& cluster, const JobPlan& plan) const {
+  std::vector<MemoryPlan> memory_of(const ClusterConfig& cluster, const JobPlan& plan,
+                                    const RowLayoutChooser& chooser) const {
     constexpr int64_t kGigabyte = 1'000'000'000;
+    const StepLimits limits{.rows = std::max(model_flags_.prefill_chunk, model_flags_.max_batch),
+                            .logit_rows = model_flags_.max_batch,
+                            .captures = model_flags_.device == "cuda"};
     return plan_memory(plan.config, plan.topology, plan.ranks, cluster.device_memory * kGigabyte,
-                       {.gpu = model_flags_.device == "cuda",
-                        .max_rows = std::max(model_flags_.prefill_chunk, model_flags_.max_batch),
-                        .max_logit_rows = model_flags_.max_batch});
+                       workspace_request(chooser, limits, exchange_dtype(model_flags_)));
   }
 
   static std::vector<std::string> hosts_of_ranks(const ClusterConfig& cluster) {

@@ -21,6 +21,10 @@ ExchangeShape exchange_shape(const ModelConfig& config, const MixtralOptions& op
           rank.has_own_memory() ? options.least_kept_rows : 0};
 }
 
+StepLimits step_limits(const MixtralOptions& options, const Backend& backend) {
+  return {options.max_rows, options.max_logit_rows, backend.supports_capture()};
+}
+
 }  // namespace
 
 Decoder::Decoder(const Checkpoint& checkpoint, const ModelRank& rank, const MixtralOptions& options,
@@ -36,13 +40,9 @@ Decoder::Decoder(const Checkpoint& checkpoint, const ModelRank& rank, const Mixt
       weights_(load_shard_weights(checkpoint, shard_, rank.backend, options_.load)),
       kv_(rank.backend, {config_.num_layers, options_.num_pages + (rank.backend.supports_capture() ? 1 : 0),
                          shard_.kv_heads.size(), config_.head_dim, options_.kv_dtype}),
-      tp_reducer_(make_reducer(rank.backend, *rank.comms.tp, options_.max_rows * config_.hidden_size)),
-      replicated_rows_(*tp_reducer_),
-      sliced_rows_(rank.backend, *rank.comms.tp, *tp_reducer_, options_.max_rows, config_.hidden_size),
-      replicated_exchange_(rank.backend, rank.comms, rank.topology, exchange_shape(config_, options_, rank)),
-      all_to_all_exchange_(rank.backend, rank.comms, rank.topology, exchange_shape(config_, options_, rank)),
-      workspace_(rank.backend, config_, shard_, options_.max_rows,
-                 std::max(replicated_exchange_.max_assignments(), all_to_all_exchange_.max_assignments())),
+      strategies_(rank, exchange_shape(config_, options_, rank),
+                  most_rows_of_steps(chooser_, step_limits(options_, rank.backend))),
+      workspace_(rank.backend, config_, shard_, options_.max_rows, strategies_.max_assignments()),
       chosen_(rank.backend, config_.num_layers, options_.max_rows, config_.experts_per_token),
       attention_{shard_.kv_heads.size() * (config_.num_heads / config_.num_kv_heads), shard_.kv_heads.size(),
                  config_.head_dim, config_.sliding_window},
@@ -58,14 +58,9 @@ RowLayoutKind Decoder::choose_layout(const StepPlan& plan) const {
   return chooser_.choose(most);
 }
 
-Decoder::Strategy Decoder::strategy_of(RowLayoutKind layout) {
-  if (layout == RowLayoutKind::kSliced) return {sliced_rows_, all_to_all_exchange_};
-  return {replicated_rows_, replicated_exchange_};
-}
-
 std::optional<DecodeShape> Decoder::padded_shape(const StepPlan& plan, RowLayoutKind layout) const {
   if (!rank_.backend.supports_capture() || layout != RowLayoutKind::kReplicated) return std::nullopt;
-  return decode_shape(plan, {std::min(options_.max_rows, options_.max_logit_rows), pages_of(options_.max_context)});
+  return decode_shape(plan, {step_limits(options_, rank_.backend).decode_rows(), pages_of(options_.max_context)});
 }
 
 DecodedStep Decoder::run(const StepPlan& plan, Stream& stream) {
@@ -95,14 +90,14 @@ DecodedStep Decoder::run(const StepPlan& plan, Stream& stream) {
 void Decoder::enqueue(const PlanRows& rows, const UploadedStep& inputs, Stream& stream) {
   Backend& backend = rank_.backend;
   CommProgress& progress = rank_.comms.world.progress();
-  const Strategy strategy = strategy_of(rows.layout);
+  const RowStrategy& strategy = strategies_.of(rows.layout);
   const Range mine = rows.all.mine;
   TensorView x = residual_.view.slice_rows(0, mine.size());
   backend.embed(inputs.token_ids.slice_rows(mine.begin, mine.size()), weights_.embedding.view, x, stream);
   const TensorView rope_table = workspace_.rope_table.view.slice_rows(0, rows.all.num_rows);
   backend.rope_table(inputs.batch.positions, inputs.frequencies, rope_table, stream);
-  const StepContext step{backend, stream,     config_,    strategy.rows, strategy.experts, progress,
-                         timer_,  workspace_, attention_, inputs.batch,  rope_table};
+  const StepContext step{backend, stream,     config_,    *strategy.rows, *strategy.experts, progress,
+                         timer_,  workspace_, attention_, inputs.batch,   rope_table};
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     const bool is_last = layer == config_.num_layers - 1;
     progress.set_place(static_cast<int>(layer), Phase::kGather);
@@ -116,7 +111,7 @@ void Decoder::enqueue(const PlanRows& rows, const UploadedStep& inputs, Stream& 
   timer_.enter(StepPhase::kRest);
   backend.rms_norm(x, weights_.final_norm.view, config_.rms_norm_eps, x, stream);
   progress.set_place(kNoLayer, Phase::kLogits);
-  const TensorView wanted = strategy.rows.gather(rows.wanted, x, stream);
+  const TensorView wanted = strategy.rows->gather(rows.wanted, x, stream);
   backend.gemm(wanted, weights_.lm_head, logits_.view.slice_rows(0, wanted.rows()), stream);
 }
 

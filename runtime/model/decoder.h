@@ -3,12 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 
-#include "parallel/expert_exchange_all_to_all.h"
-#include "parallel/expert_exchange_replicated.h"
-#include "parallel/row_layout.h"
 #include "parallel/row_layout_choice.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/model/chosen_experts.h"
@@ -17,6 +13,7 @@
 #include "runtime/model/mixtral_options.h"
 #include "runtime/model/model_rank.h"
 #include "runtime/model/plan_rows.h"
+#include "runtime/model/row_strategies.h"
 #include "runtime/model/shard_weights.h"
 #include "runtime/model/step_context.h"
 #include "runtime/model/step_graphs.h"
@@ -47,14 +44,7 @@ class Decoder {
   const ShardPlan& shard() const { return shard_; }
 
  private:
-  // The two ways in which rows can be held and travel.
-  struct Strategy {
-    const RowLayout& rows;
-    ExpertExchange& experts;
-  };
-
   RowLayoutKind choose_layout(const StepPlan& plan) const;
-  Strategy strategy_of(RowLayoutKind layout);
   // The shape that a step is padded to, if it is one that this device replays.
   std::optional<DecodeShape> padded_shape(const StepPlan& plan, RowLayoutKind layout) const;
   const GroupPlan& my_group(const StepPlan& plan) const { return plan.groups[static_cast<size_t>(rank_.dp_index())]; }
@@ -73,11 +63,7 @@ class Decoder {
   ShardPlan shard_;
   ShardWeights weights_;
   KvStore kv_;
-  std::unique_ptr<Reducer> tp_reducer_;
-  ReplicatedRows replicated_rows_;
-  SlicedRows sliced_rows_;
-  ReplicatedExpertExchange replicated_exchange_;
-  AllToAllExpertExchange all_to_all_exchange_;
+  RowStrategies strategies_;
   Workspace workspace_;
   ChosenExperts chosen_;
   AttentionShape attention_;
