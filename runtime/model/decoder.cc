@@ -27,17 +27,16 @@ StepLimits step_limits(const MixtralOptions& options, const Backend& backend) {
 
 }  // namespace
 
-Decoder::Decoder(const Checkpoint& checkpoint, const ModelRank& rank, const MixtralOptions& options,
+Decoder::Decoder(const ModelConfig& config, const ModelRank& rank, const MixtralOptions& options,
                  RowLayoutChooser chooser, StepTimer& timer)
     : rank_(rank),
-      config_(checkpoint.config()),
+      config_(config),
       options_(options),
       chooser_(std::move(chooser)),
       timer_(timer),
       graphs_(rank.backend),
       shard_(make_shard_plan(rank.topology, rank.rank(), config_.num_kv_heads, config_.vocab_size,
                              config_.intermediate_size, options_.experts_of_place)),
-      weights_(load_shard_weights(checkpoint, shard_, rank.backend, options_.load)),
       kv_(rank.backend, {config_.num_layers, options_.num_pages + (rank.backend.supports_capture() ? 1 : 0),
                          shard_.kv_heads.size(), config_.head_dim, options_.kv_dtype}),
       strategies_(rank, exchange_shape(config_, options_, rank),
@@ -51,6 +50,11 @@ Decoder::Decoder(const Checkpoint& checkpoint, const ModelRank& rank, const Mixt
       selected_(rank.backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, config_.hidden_size})),
       logits_(rank.backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, shard_.vocabulary.size()})),
       row_planner_(rank.topology, rank.rank()) {}
+
+void Decoder::load(const Checkpoint& checkpoint) {
+  weights_ = load_shard_weights(checkpoint, shard_, rank_.backend, options_.load);
+  experts_ = ExpertStore(std::move(weights_.experts));
+}
 
 RowLayoutKind Decoder::choose_layout(const StepPlan& plan) const {
   int64_t most = 0;
@@ -96,15 +100,15 @@ void Decoder::enqueue(const PlanRows& rows, const UploadedStep& inputs, Stream& 
   backend.embed(inputs.token_ids.slice_rows(mine.begin, mine.size()), weights_.embedding.view, x, stream);
   const TensorView rope_table = workspace_.rope_table.view.slice_rows(0, rows.all.num_rows);
   backend.rope_table(inputs.batch.positions, inputs.frequencies, rope_table, stream);
-  const StepContext step{backend, stream,     config_,    *strategy.rows, *strategy.experts, progress,
-                         timer_,  workspace_, attention_, inputs.batch,   rope_table};
+  const StepContext step{backend,  stream, config_,    *strategy.rows, *strategy.experts, experts_,
+                         progress, timer_, workspace_, attention_,     inputs.batch,      rope_table};
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     const bool is_last = layer == config_.num_layers - 1;
     progress.set_place(static_cast<int>(layer), Phase::kGather);
     attention_layer(step, rows.all, weights_.attention[static_cast<size_t>(layer)], kv_.layer(layer), x);
     // A prompt's other rows need no more of the model than the keys and values they have just left.
     if (is_last) x = select(inputs, x, stream);
-    moe_layer(step, is_last ? rows.wanted : rows.all, weights_.moe[static_cast<size_t>(layer)],
+    moe_layer(step, is_last ? rows.wanted : rows.all, layer, weights_.moe[static_cast<size_t>(layer)],
               chosen_.layer(layer, rows), x);
   }
 

@@ -9,6 +9,7 @@
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/model/chosen_experts.h"
 #include "runtime/model/decode_shape.h"
+#include "runtime/model/expert_store.h"
 #include "runtime/model/kv_store.h"
 #include "runtime/model/mixtral_options.h"
 #include "runtime/model/model_rank.h"
@@ -31,9 +32,11 @@ struct DecodedStep {
 
 class Decoder {
  public:
-  // Loads this rank's shard; collective. The options' experts_of_place and max_context are set.
-  Decoder(const Checkpoint& checkpoint, const ModelRank& rank, const MixtralOptions& options, RowLayoutChooser chooser,
+  // All but the weights. The options' experts_of_place and max_context are set. Collective.
+  Decoder(const ModelConfig& config, const ModelRank& rank, const MixtralOptions& options, RowLayoutChooser chooser,
           StepTimer& timer);
+  // Reads this rank's shard. Once, before the first step; the checkpoint is not needed afterwards.
+  void load(const Checkpoint& checkpoint);
 
   // Enqueues the step. Collective: every rank runs the same plan.
   DecodedStep run(const StepPlan& plan, Stream& stream);
@@ -61,7 +64,8 @@ class Decoder {
   StepTimer& timer_;
   StepGraphs graphs_;
   ShardPlan shard_;
-  ShardWeights weights_;
+  ShardWeights weights_;  // but the experts
+  ExpertStore experts_;
   KvStore kv_;
   RowStrategies strategies_;
   Workspace workspace_;

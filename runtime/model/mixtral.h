@@ -37,7 +37,8 @@ class Mixtral final : public ModelRunner {
   const StepTimer& timer() const { return timer_; }
 
  private:
-  Mixtral(const Checkpoint& checkpoint, const ModelRank& rank, MixtralOptions options, RowLayoutChooser chooser);
+  // All but the weights.
+  Mixtral(const ModelConfig& config, const ModelRank& rank, MixtralOptions options, RowLayoutChooser chooser);
 
   // Brings what the plan wants of the logits to rank 0's host memory, where it is after the next wait.
   StepResult answer(const StepPlan& plan, TensorView logits);
