@@ -75,6 +75,12 @@ std::optional<int64_t> sliced_threshold(const Topology& topology, int64_t num_ex
   return static_cast<int64_t>(std::ceil(std::max(1.0, lost / saved_per_row)));
 }
 
+MostRows RowLayoutChooser::most_rows(int64_t max_rows) const {
+  if (!threshold_ || *threshold_ > max_rows) return {std::nullopt, max_rows};
+  if (*threshold_ <= 0) return {max_rows, std::nullopt};
+  return {max_rows, *threshold_ - 1};
+}
+
 Result<RowLayoutChooser> RowLayoutChooser::create(ExchangePolicy policy, const Topology& topology, int64_t num_experts,
                                                   int64_t top_k, int64_t hidden, int64_t element_bytes) {
   const bool replicated_offered = top_k <= 2 || topology.ep == 1;

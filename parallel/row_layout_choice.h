@@ -39,6 +39,12 @@ RowLayoutCost row_layout_cost(RowLayoutKind kind, const Topology& topology, int6
 std::optional<int64_t> sliced_threshold(const Topology& topology, int64_t num_experts, int64_t top_k, int64_t hidden,
                                         int64_t element_bytes);
 
+// The most rows of a dp group in the steps of a job, by layout; none: no step has this layout.
+struct MostRows {
+  std::optional<int64_t> sliced, replicated;
+  bool operator==(const MostRows&) const = default;
+};
+
 // Decides for the steps of a model.
 class RowLayoutChooser {
  public:
@@ -51,6 +57,8 @@ class RowLayoutChooser {
     return threshold_ && max_group_rows >= *threshold_ ? RowLayoutKind::kSliced : RowLayoutKind::kReplicated;
   }
   std::optional<int64_t> threshold() const { return threshold_; }
+  // Where no group ever has more than max_rows rows in a step.
+  MostRows most_rows(int64_t max_rows) const;
 
  private:
   explicit RowLayoutChooser(std::optional<int64_t> threshold) : threshold_(threshold) {}

@@ -67,7 +67,7 @@ class PlanCommand final : public Command {
     plan.ranks = plan_ranks(c, plan.has_weights ? &*model.checkpoint : nullptr, plan.topology, plan.experts_of_place,
                             options.kv_dtype.value_or(is_for_gpus() ? DType::kBF16 : DType::kF32));
     plan.traffic = plan_traffic(c, plan.topology, chooser, options.exchange_dtype, options.engine.prefill_chunk);
-    if (cluster.device_memory > 0) plan.memory = memory_of(cluster, options, plan);
+    if (cluster.device_memory > 0) plan.memory = memory_of(cluster, options, plan, chooser);
     const std::vector<std::string> hosts = hosts_of_ranks(cluster);
     return json_ ? print_line(dump_json(as_json(plan, hosts))) : print(as_text(plan, hosts, chooser));
   }
@@ -88,13 +88,14 @@ class PlanCommand final : public Command {
     return ok_status();
   }
 
-  std::vector<MemoryPlan> memory_of(const ClusterConfig& cluster, const SessionOptions& options,
-                                    const JobPlan& plan) const {
+  std::vector<MemoryPlan> memory_of(const ClusterConfig& cluster, const SessionOptions& options, const JobPlan& plan,
+                                    const RowLayoutChooser& chooser) const {
     constexpr int64_t kGigabyte = 1'000'000'000;
+    const StepLimits limits{.rows = std::max(options.engine.prefill_chunk, options.engine.max_batch),
+                            .logit_rows = options.engine.max_batch,
+                            .captures = is_for_gpus()};
     return plan_memory(plan.config, plan.topology, plan.ranks, cluster.device_memory * kGigabyte,
-                       {.gpu = is_for_gpus(),
-                        .max_rows = std::max(options.engine.prefill_chunk, options.engine.max_batch),
-                        .max_logit_rows = options.engine.max_batch});
+                       workspace_request(chooser, limits, options.exchange_dtype));
   }
 
   static std::vector<std::string> hosts_of_ranks(const ClusterConfig& cluster) {

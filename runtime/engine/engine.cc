@@ -192,45 +192,45 @@ void Engine::draft() {
 }
 
 void Engine::plan_answers(ScheduledStep& step) {
-  first_sample_.clear();
-  for (const PlannedLogits& row : step.logits) {
-    first_sample_.push_back(step.plan.sampling.samples.size());
-    plan_row(row, std::ssize(first_sample_) - 1, step.plan);
-  }
+  questions_.clear();
+  for (const PlannedLogits& row : step.logits) questions_.push_back(plan_row(row, std::ssize(questions_), step.plan));
 }
 
-void Engine::plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan) {
+Engine::RowQuestions Engine::plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan) {
+  RowQuestions questions;
   const Sequence& sequence = *row.sequence;
   const ActiveRequest& active = active_.at(sequence.id.request);
   if (sequence.wants_prompt_logits(row.position)) {
     if (active.callbacks.on_prompt_logits) plan.wants_logits = true;
     if (active.scores_prompt_token(row.position + 1)) {
       const TokenId token = active.request.prompt[static_cast<size_t>(row.position + 1)];
-      Sampler::score(index, token, *active.request.prompt_logprobs, plan.sampling);
+      questions.score = Sampler::score(index, token, *active.request.prompt_logprobs, plan.sampling);
     }
   }
-  if (!sequence.wants_next_token || row.position + 1 < sequence.num_tokens()) return;
+  if (!sequence.wants_next_token || row.position + 1 < sequence.num_tokens()) return questions;
   const auto before = std::span(sequence.tokens).first(static_cast<size_t>(row.position + 1));
   if (!active.forked) {
+    questions.forks = plan.sampling.size();
     for (size_t i = 1; i < active.samples.size(); ++i) plan_token(active, before, i, index, plan.sampling);
   }
-  plan_token(active, before, static_cast<size_t>(sequence.id.sample), index, plan.sampling);
+  questions.token = plan_token(active, before, static_cast<size_t>(sequence.id.sample), index, plan.sampling);
+  return questions;
 }
 
 // `before`: what the sample's sequence has before the token, guesses included.
-void Engine::plan_token(const ActiveRequest& active, std::span<const TokenId> before, size_t sample, int64_t row,
-                        SamplingBatch& batch) {
+int64_t Engine::plan_token(const ActiveRequest& active, std::span<const TokenId> before, size_t sample, int64_t row,
+                           SamplingBatch& batch) {
   const GenerationParams& params = active.request.params;
   const int64_t prompt_size = std::ssize(active.request.prompt);
   const bool may_end = std::ssize(before) - prompt_size >= params.min_tokens;
-  sampler_.choose({.row = row,
-                   .params = params.sampling,
-                   .tokens = before,
-                   .prompt_size = prompt_size,
-                   .sample_index = active.request.first_sample_index + static_cast<int64_t>(sample),
-                   .banned = may_end ? std::span<const TokenId>() : std::span<const TokenId>(active.end_ids),
-                   .num_top = params.logprobs},
-                  batch);
+  return sampler_.choose({.row = row,
+                          .params = params.sampling,
+                          .tokens = before,
+                          .prompt_size = prompt_size,
+                          .sample_index = active.request.first_sample_index + static_cast<int64_t>(sample),
+                          .banned = may_end ? std::span<const TokenId>() : std::span<const TokenId>(active.end_ids),
+                          .num_top = params.logprobs},
+                         batch);
 }
 
 void Engine::deliver_all(const ScheduledStep& step, const StepResult& result) {
@@ -241,10 +241,10 @@ void Engine::deliver_all(const ScheduledStep& step, const StepResult& result) {
     const auto logits = step.plan.wants_logits
                             ? std::span<const float>(result.logits.as<float>() + row * vocab_size, vocab_size)
                             : std::span<const float>();
-    RowResult of_row{.logits = logits,
-                     .experts = result.experts.subspan(row * num_experts, num_experts),
-                     .choices = {step.plan.sampling, result.samples, first_sample_[row]}};
-    deliver(step.logits[row], of_row);
+    deliver(step.logits[row], {.logits = logits,
+                               .experts = result.experts.subspan(row * num_experts, num_experts),
+                               .questions = questions_[row],
+                               .choices = {step.plan.sampling, result.samples}});
   }
   drop_finished();
 }
@@ -272,7 +272,7 @@ EngineStats Engine::stats() const {
   return stats;
 }
 
-void Engine::deliver(const PlannedLogits& planned, RowResult& row) {
+void Engine::deliver(const PlannedLogits& planned, const RowResult& row) {
   Sequence& sequence = *planned.sequence;
   ActiveRequest& active = active_.at(sequence.id.request);
   Sample& sample = active.samples[static_cast<size_t>(sequence.id.sample)];
@@ -282,28 +282,28 @@ void Engine::deliver(const PlannedLogits& planned, RowResult& row) {
   if (!sample.last_token && sequence.id.sample == 0) totals_.num_prompt_tokens += std::ssize(active.request.prompt);
   if (!sequence.wants_next_token) return finish_all(active, FinishReason::kLength);
   if (!active.forked) fork_samples(active, row);
-  append_token(active, sample, row);
+  append_token(active, sample, row, row.questions.token);
 }
 
-void Engine::deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position, RowResult& row) {
+void Engine::deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position, const RowResult& row) {
   ++sequence.num_prompt_logits_taken;
   if (active.callbacks.on_prompt_logits) active.callbacks.on_prompt_logits(position, row.logits);
   const int64_t next = position + 1;
   if (!active.scores_prompt_token(next)) return;
   const TokenId token = active.request.prompt[static_cast<size_t>(next)];
-  read_logprobs(row.choices.take(), logprobs_);
+  read_logprobs(row.choices[row.questions.score], logprobs_);
   const auto experts = active.request.routed_experts ? row.experts : std::span<const int32_t>();
   active.callbacks.on_prompt_logprobs({.position = next, .token_id = token, .logprobs = logprobs_, .experts = experts});
 }
 
-void Engine::fork_samples(ActiveRequest& active, RowResult& row) {
+void Engine::fork_samples(ActiveRequest& active, const RowResult& row) {
   active.forked = true;
   const Sequence& first = active.samples.front().sequence;
   for (size_t i = 1; i < active.samples.size(); ++i) {
     Sample& sample = active.samples[i];
     sample.sequence.tokens.reserve(first.tokens.capacity());
     sample.sequence.tokens = first.tokens;
-    append_token(active, sample, row);
+    append_token(active, sample, row, row.questions.forks + static_cast<int64_t>(i) - 1);
     if (!sample.finished && !active.cancelled()) scheduler_.fork(first, sample.sequence);
   }
 }
@@ -315,10 +315,10 @@ void Engine::count_token(Sample& sample) {
   ++last_step_.num_tokens;
 }
 
-void Engine::append_token(ActiveRequest& active, Sample& sample, RowResult& row) {
+void Engine::append_token(ActiveRequest& active, Sample& sample, const RowResult& row, int64_t choice_index) {
   if (active.cancelled()) return;
   Sequence& sequence = sample.sequence;
-  const Choice choice = row.choices.take();
+  const Choice choice = row.choices[choice_index];
   const Result<TokenId> token = chosen_token(choice);
   if (!token.ok()) return finish(active, sample, FinishReason::kError, token.status());
   TokenEvent event{.id = sequence.id, .output_index = num_output(active, sequence), .token_id = *token};

@@ -113,28 +113,36 @@ class Engine {
       return request.prompt_logprobs && callbacks.on_prompt_logprobs && position < std::ssize(request.prompt);
     }
   };
+  // Where the answers to what is asked of a row stand among the plan's choices; -1: it is not asked.
+  struct RowQuestions {
+    int64_t score = -1;  // log-probabilities of the prompt's next token
+    int64_t forks = -1;  // tokens of a request's samples 1, 2, …, which go their own way from here: the first one's
+    int64_t token = -1;  // of the row's own sample
+  };
   // What the model says of one row whose logits were wanted.
   struct RowResult {
     std::span<const float> logits;     // [vocab]; empty where the plan wants none
     std::span<const int32_t> experts;  // [num_layers, top_k]; empty where no sequence of the step wants them
-    Choices choices;                   // to what was asked of the row
+    RowQuestions questions;            // asked of it
+    Choices choices;                   // of the whole step
   };
 
   ActiveRequest activate(Request request, RequestCallbacks callbacks, RequestId id) const;
   ScheduledStep& schedule();
   void draft();
   Result<StepResult> compute(ScheduledStep& step);
-  // Adds to the plan, whose step has begun, what is to be done with the logits. Choices are taken in the same order.
+  // Adds to the plan, whose step has begun, what is to be done with the logits.
   void plan_answers(ScheduledStep& step);
-  void plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan);
-  void plan_token(const ActiveRequest& active, std::span<const TokenId> before, size_t sample, int64_t row,
-                  SamplingBatch& batch);
+  RowQuestions plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan);
+  // Returns the index of the choice.
+  int64_t plan_token(const ActiveRequest& active, std::span<const TokenId> before, size_t sample, int64_t row,
+                     SamplingBatch& batch);
   void deliver_all(const ScheduledStep& step, const StepResult& result);
-  void deliver(const PlannedLogits& planned, RowResult& row);
-  void deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position, RowResult& row);
-  void fork_samples(ActiveRequest& active, RowResult& row);
+  void deliver(const PlannedLogits& planned, const RowResult& row);
+  void deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, int64_t position, const RowResult& row);
+  void fork_samples(ActiveRequest& active, const RowResult& row);
   void count_token(Sample& sample);
-  void append_token(ActiveRequest& active, Sample& sample, RowResult& row);
+  void append_token(ActiveRequest& active, Sample& sample, const RowResult& row, int64_t choice_index);
   static int64_t num_output(const ActiveRequest& active, const Sequence& sequence) {
     return sequence.num_tokens() - std::ssize(active.request.prompt);
   }
@@ -149,9 +157,9 @@ class Engine {
   Scheduler scheduler_;
   Sampler sampler_;
   Drafter drafter_;
-  std::vector<TokenId> guesses_;      // of the sequence that is asked about
-  std::vector<size_t> first_sample_;  // of each row of the step's logits, in the plan's batch
-  Logprobs logprobs_;                 // of the token being delivered
+  std::vector<TokenId> guesses_;         // of the sequence that is asked about
+  std::vector<RowQuestions> questions_;  // of each row of the step's logits
+  Logprobs logprobs_;                    // of the token being delivered
   std::map<RequestId, ActiveRequest> active_;
   RequestId next_id_ = 1;
   EngineStats totals_;  // those members that only grow

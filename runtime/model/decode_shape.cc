@@ -32,6 +32,14 @@ std::optional<DecodeShape> decode_shape(const StepPlan& plan, const DecodeLimits
                      padded_to_power(pages, kSplitTokens / kPageTokens, limits.pages)};
 }
 
+MostRows most_rows_of_steps(const RowLayoutChooser& chooser, const StepLimits& limits) {
+  MostRows most = chooser.most_rows(limits.rows);
+  if (!most.replicated || !limits.captures) return most;
+  const int64_t padded = padded_to_power(std::min(*most.replicated, limits.decode_rows()), 1, limits.decode_rows());
+  most.replicated = std::max(*most.replicated, padded);
+  return most;
+}
+
 void pad_decode_plan(const StepPlan& plan, const DecodeShape& shape, int32_t scratch_page, StepPlan& padded) {
   padded.step = plan.step;
   padded.groups.resize(plan.groups.size());

@@ -2,10 +2,12 @@
 // pages, so that few shapes stand for all steps. Pure functions.
 #pragma once
 
+#include <algorithm>
 #include <compare>
 #include <cstdint>
 #include <optional>
 
+#include "parallel/row_layout_choice.h"
 #include "runtime/model/step_plan.h"
 
 namespace octet {
@@ -27,6 +29,18 @@ struct DecodeLimits {
 // power of two, pages to a power of two of at least a split of attention, both at most to the limits. None for every
 // other step.
 std::optional<DecodeShape> decode_shape(const StepPlan& plan, const DecodeLimits& limits);
+
+// The limits of a model's steps.
+struct StepLimits {
+  int64_t rows = 0;        // of one dp group
+  int64_t logit_rows = 0;  // among them
+  bool captures = false;   // decode steps of the replicated layout are padded
+
+  int64_t decode_rows() const { return std::min(rows, logit_rows); }
+};
+
+// The most rows that steps of each layout can have, padded ones, too.
+MostRows most_rows_of_steps(const RowLayoutChooser& chooser, const StepLimits& limits);
 
 // padded = the plan with every group filled up to the shape's rows: by token 0 at position 0 of sequences of one page,
 // `scratch_page`, which no other sequence has. `padded` is used again without allocating.

@@ -3,20 +3,18 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 
-#include "parallel/expert_exchange_all_to_all.h"
-#include "parallel/expert_exchange_replicated.h"
-#include "parallel/row_layout.h"
 #include "parallel/row_layout_choice.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/model/chosen_experts.h"
 #include "runtime/model/decode_shape.h"
+#include "runtime/model/expert_store.h"
 #include "runtime/model/kv_store.h"
 #include "runtime/model/mixtral_options.h"
 #include "runtime/model/model_rank.h"
 #include "runtime/model/plan_rows.h"
+#include "runtime/model/row_strategies.h"
 #include "runtime/model/shard_weights.h"
 #include "runtime/model/step_context.h"
 #include "runtime/model/step_graphs.h"
@@ -28,19 +26,20 @@ namespace octet {
 struct DecodedStep {
   TensorView logits;             // F32 [wanted rows of the dp group, vocabulary of this rank]
   const PlanRows& rows;          // the plan's
-  const ChosenExperts& choices;  // of the rows; in host memory after download_choices and a wait
+  const PlanRows& ran;           // the same, or padded to a shape
+  const ChosenExperts& choices;  // of the rows that ran
 };
 
 class Decoder {
  public:
-  // Loads this rank's shard; collective. The options' experts_of_place and max_context are set.
-  Decoder(const Checkpoint& checkpoint, const ModelRank& rank, const MixtralOptions& options, RowLayoutChooser chooser,
+  // All but the weights. The options' experts_of_place and max_context are set. Collective.
+  Decoder(const ModelConfig& config, const ModelRank& rank, const MixtralOptions& options, RowLayoutChooser chooser,
           StepTimer& timer);
+  // Reads this rank's shard. Once, before the first step; the checkpoint is not needed afterwards.
+  void load(const Checkpoint& checkpoint);
 
   // Enqueues the step. Collective: every rank runs the same plan.
   DecodedStep run(const StepPlan& plan, Stream& stream);
-  // Enqueues the way of the step's choices of experts to host memory.
-  void download_choices(Stream& stream) { chosen_.download(stream); }
 
   // Of the checkpoint's files.
   int64_t weight_bytes_read() const { return weights_.bytes_read; }
@@ -48,14 +47,7 @@ class Decoder {
   const ShardPlan& shard() const { return shard_; }
 
  private:
-  // The two ways in which rows can be held and travel.
-  struct Strategy {
-    const RowLayout& rows;
-    ExpertExchange& experts;
-  };
-
   RowLayoutKind choose_layout(const StepPlan& plan) const;
-  Strategy strategy_of(RowLayoutKind layout);
   // The shape that a step is padded to, if it is one that this device replays.
   std::optional<DecodeShape> padded_shape(const StepPlan& plan, RowLayoutKind layout) const;
   const GroupPlan& my_group(const StepPlan& plan) const { return plan.groups[static_cast<size_t>(rank_.dp_index())]; }
@@ -72,13 +64,10 @@ class Decoder {
   StepTimer& timer_;
   StepGraphs graphs_;
   ShardPlan shard_;
-  ShardWeights weights_;
+  ShardWeights weights_;  // but the experts
+  ExpertStore experts_;
   KvStore kv_;
-  std::unique_ptr<Reducer> tp_reducer_;
-  ReplicatedRows replicated_rows_;
-  SlicedRows sliced_rows_;
-  ReplicatedExpertExchange replicated_exchange_;
-  AllToAllExpertExchange all_to_all_exchange_;
+  RowStrategies strategies_;
   Workspace workspace_;
   ChosenExperts chosen_;
   AttentionShape attention_;

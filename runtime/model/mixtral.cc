@@ -18,19 +18,21 @@ Result<std::unique_ptr<Mixtral>> Mixtral::create(const Checkpoint& checkpoint, c
       RowLayoutChooser chooser,
       RowLayoutChooser::create(options.exchange, topology, config.num_experts, config.experts_per_token,
                                config.hidden_size, dtype_size(options.exchange_dtype)));
-  return std::unique_ptr<Mixtral>(
-      new Mixtral(checkpoint, {topology, backend, comms}, std::move(options), std::move(chooser)));
+  auto model =
+      std::unique_ptr<Mixtral>(new Mixtral(config, {topology, backend, comms}, std::move(options), std::move(chooser)));
+  model->decoder_.load(checkpoint);
+  return model;
 }
 
-Mixtral::Mixtral(const Checkpoint& checkpoint, const ModelRank& rank, MixtralOptions options, RowLayoutChooser chooser)
+Mixtral::Mixtral(const ModelConfig& config, const ModelRank& rank, MixtralOptions options, RowLayoutChooser chooser)
     : rank_(rank),
       options_(std::move(options)),
-      vocab_size_(checkpoint.config().vocab_size),
+      vocab_size_(config.vocab_size),
       stream_(rank.backend.make_stream()),
-      decoder_(checkpoint, rank, options_, std::move(chooser), timer_),
+      decoder_(config, rank, options_, std::move(chooser), timer_),
       logits_(rank, vocab_size_, options_.max_logit_rows),
       chooser_(rank),
-      totals_(rank, checkpoint.config().num_layers, checkpoint.config().num_experts) {}
+      totals_(rank, config.num_layers, config.num_experts) {}
 
 StepResult Mixtral::answer(const StepPlan& plan, TensorView logits) {
   StepResult result{.logits = {nullptr, DType::kF32, {0, vocab_size_}}};
@@ -50,13 +52,13 @@ Status Mixtral::begin(const StepPlan& plan) {
 }
 
 Result<StepResult> Mixtral::wait() {
-  const auto& [plan, decoded, logits] = begun_.value();
+  const auto& [plan, step, logits] = begun_.value();
   StepResult result = answer(plan, logits);
-  decoder_.download_choices(*stream_);
+  step.choices.download(step.ran, *stream_);
   rank_.comms.world.wait(*stream_);
-  totals_.add(decoded.rows, decoded.choices);
+  totals_.add(step);
   if (plan.wants_experts) {
-    const auto choices = totals_.collect_choices(decoded.rows, decoded.choices);
+    const auto choices = totals_.collect_choices(step);
     if (rank_.leads()) result.experts = choices;
   }
   if (plan.wants_totals) {

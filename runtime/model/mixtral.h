@@ -45,7 +45,8 @@ class Mixtral final : public ModelRunner {
     TensorView logits;  // of all groups' rows, on rank 0
   };
 
-  Mixtral(const Checkpoint& checkpoint, const ModelRank& rank, MixtralOptions options, RowLayoutChooser chooser);
+  // All but the weights.
+  Mixtral(const ModelConfig& config, const ModelRank& rank, MixtralOptions options, RowLayoutChooser chooser);
 
   // Brings what the plan wants of the logits to rank 0's host memory, where it is after the next wait.
   StepResult answer(const StepPlan& plan, TensorView logits);

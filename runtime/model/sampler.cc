@@ -27,7 +27,7 @@ void add_truncation(const SamplingParams& params, SampleSpec& spec) {
 
 }  // namespace
 
-void Sampler::choose(const SamplingInput& input, SamplingBatch& batch) {
+int64_t Sampler::choose(const SamplingInput& input, SamplingBatch& batch) {
   SampleSpec spec{.row = static_cast<int32_t>(input.row), .first_edit = static_cast<int32_t>(batch.edits.size())};
   if (input.params.changes_logits() || !input.banned.empty()) {
     edits_.append(input.params, input.tokens, input.prompt_size, input.banned, batch.edits);
@@ -41,10 +41,12 @@ void Sampler::choose(const SamplingInput& input, SamplingBatch& batch) {
     spec.draw = random_bits(*input.params.seed, input.sample_index, output_index);
   }
   batch.samples.push_back(spec);
+  return batch.size() - 1;
 }
 
-void Sampler::score(int64_t row, TokenId token, int64_t num_top, SamplingBatch& batch) {
+int64_t Sampler::score(int64_t row, TokenId token, int64_t num_top, SamplingBatch& batch) {
   batch.samples.push_back({.row = static_cast<int32_t>(row), .num_top = static_cast<int32_t>(num_top), .given = token});
+  return batch.size() - 1;
 }
 
 Result<TokenId> chosen_token(const Choice& choice) {

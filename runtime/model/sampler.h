@@ -2,12 +2,14 @@
 // function of its input: the same row, parameters and history give the same token whatever else is in the batch.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "kernels/sampling.h"
+#include "runtime/base/check.h"
 #include "runtime/base/status.h"
 #include "runtime/base/tensor.h"
 #include "runtime/checkpoint/sampling_params.h"
@@ -43,10 +45,11 @@ class Sampler {
  public:
   explicit Sampler(int64_t vocab_size) : edits_(vocab_size) {}
 
-  // Appends the choice of a token.
-  void choose(const SamplingInput& input, SamplingBatch& batch);
+  // Appends the choice of a token. Returns its index among the batch's choices.
+  int64_t choose(const SamplingInput& input, SamplingBatch& batch);
   // Appends the question for log-probabilities of a row: of a given token, and of the num_top most probable ones.
-  static void score(int64_t row, TokenId token, int64_t num_top, SamplingBatch& batch);
+  // Returns its index among the batch's choices.
+  static int64_t score(int64_t row, TokenId token, int64_t num_top, SamplingBatch& batch);
 
  private:
   LogitEdits edits_;
@@ -58,13 +61,14 @@ struct Choice {
   std::span<const TokenLogit> top;
 };
 
-// Choices of a batch in the order of their SampleSpecs, from one of them on.
+// The answers to a batch, by index. Refers to the batch and the answers.
 class Choices {
  public:
-  Choices(const SamplingBatch& batch, SampledRows rows, size_t first) : batch_(batch), rows_(rows), next_(first) {}
+  Choices(const SamplingBatch& batch, SampledRows rows) : batch_(batch), rows_(rows) {}
 
-  Choice take() {
-    const size_t sample = next_++;
+  Choice operator[](int64_t index) const {
+    OCTET_CHECK(index >= 0 && index < batch_.size(), "choice {} of {}", index, batch_.size());
+    const auto sample = static_cast<size_t>(index);
     const auto num_top = static_cast<size_t>(std::max(batch_.samples[sample].num_top, 0));
     return {rows_[sample], rows_.top(sample).first(num_top)};
   }
@@ -72,7 +76,6 @@ class Choices {
  private:
   const SamplingBatch& batch_;
   SampledRows rows_;
-  size_t next_;
 };
 
 // kFailed if the logits held NaN or infinity, or if every token is banned.

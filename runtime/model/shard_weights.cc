@@ -108,10 +108,15 @@ AttentionWeights load_attention(const AttentionSources& s, const ModelConfig& co
   return weights;
 }
 
-MoeWeights load_moe(const MoeTensors& tensors, const ModelConfig& config, const ShardPlan& plan, Loader& load) {
+MoeWeights load_moe(const MoeTensors& tensors, Loader& load) {
   MoeWeights weights;
   weights.norm = load.vector(tensors.norm);
   weights.router = load.weight(tensors.gate);
+  return weights;
+}
+
+ExpertWeights load_experts(const MoeTensors& tensors, const ModelConfig& config, const ShardPlan& plan, Loader& load) {
+  ExpertWeights weights;
   for (const int32_t e : plan.experts) {
     const ExpertTensors expert = cut_expert(tensors.experts[static_cast<size_t>(e)], plan.ffn);
     weights.gate_up.push_back(load.weight({expert.w1, expert.w3}, {0, config.hidden_size}, /*gated=*/true));
@@ -170,7 +175,9 @@ ShardWeights load_shard_weights(const Checkpoint& checkpoint, const ShardPlan& p
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     const AttentionSources sources = cut_attention(checkpoint.attention(layer), config, plan);
     weights.attention.push_back(load_attention(sources, config, plan.kv_heads.size(), load));
-    weights.moe.push_back(load_moe(checkpoint.moe(layer), config, plan, load));
+    const MoeTensors moe = checkpoint.moe(layer);
+    weights.moe.push_back(load_moe(moe, load));
+    weights.experts.push_back(load_experts(moe, config, plan, load));
   }
   weights.final_norm = load.vector(checkpoint.final_norm());
   weights.lm_head = load.weight(checkpoint.output().slice_rows(plan.vocabulary.begin, plan.vocabulary.size()));

@@ -20,8 +20,12 @@ struct AttentionWeights {
 };
 
 struct MoeWeights {
-  Tensor norm;                  // F32 [hidden]
-  Weight router;                // [num_experts, hidden]
+  Tensor norm;    // F32 [hidden]
+  Weight router;  // [num_experts, hidden]
+};
+
+// Of one layer.
+struct ExpertWeights {
   std::vector<Weight> gate_up;  // of each local expert: w1 and w3, gated, [ffn of this rank, hidden]
   std::vector<Weight> down;     // of each local expert: w2, [hidden, ffn of this rank], one partial an ffn slice
 };
@@ -30,9 +34,10 @@ struct ShardWeights {
   Tensor embedding;  // [vocab, hidden] in the weights' type
   std::vector<AttentionWeights> attention;
   std::vector<MoeWeights> moe;
-  Tensor final_norm;       // F32 [hidden]
-  Weight lm_head;          // [vocabulary of this rank, hidden]
-  int64_t bytes_read = 0;  // of the checkpoint's files
+  std::vector<ExpertWeights> experts;  // [layers]
+  Tensor final_norm;                   // F32 [hidden]
+  Weight lm_head;                      // [vocabulary of this rank, hidden]
+  int64_t bytes_read = 0;              // of the checkpoint's files
 };
 
 struct LoadOptions {

@@ -7,7 +7,7 @@
 #include "parallel/expert_exchange.h"
 #include "parallel/row_layout.h"
 #include "runtime/checkpoint/model_config.h"
-#include "runtime/model/shard_weights.h"
+#include "runtime/model/expert_store.h"
 #include "runtime/model/step_timer.h"
 
 namespace octet {
@@ -33,7 +33,8 @@ struct StepContext {
   Stream& stream;
   const ModelConfig& config;
   const RowLayout& layout;
-  ExpertExchange& experts;
+  ExpertExchange& exchange;
+  ExpertStore& experts;
   CommProgress& progress;  // told which phase of which layer is under way
   StepTimer& timer;
   Workspace& workspace;

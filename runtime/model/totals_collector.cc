@@ -7,9 +7,9 @@ namespace octet {
 TotalsCollector::TotalsCollector(const ModelRank& rank, int64_t num_layers, int64_t num_experts)
     : rank_(rank), expert_load_(num_layers, num_experts), totals_{.expert_load = expert_load_} {}
 
-void TotalsCollector::add(const PlanRows& rows, const ChosenExperts& ids) {
-  ++totals_.steps_of_layout[static_cast<size_t>(rows.layout)];
-  if (!rows.is_copy) ids.count(rows.all.mine.size(), rows.wanted.mine.size(), expert_load_);
+void TotalsCollector::add(const DecodedStep& step) {
+  ++totals_.steps_of_layout[static_cast<size_t>(step.rows.layout)];
+  if (!step.rows.is_copy) step.choices.count(step.ran, step.rows, expert_load_);
 }
 
 // Adds a rank's message to the totals.
@@ -38,9 +38,9 @@ const ModelTotals& TotalsCollector::collect() {
 }
 
 // The ranks' rows are those of the groups in order, each group's ascending.
-std::span<const int32_t> TotalsCollector::collect_choices(const PlanRows& rows, const ChosenExperts& ids) {
+std::span<const int32_t> TotalsCollector::collect_choices(const DecodedStep& step) {
   choices_.clear();
-  if (!rows.is_copy) ids.append(rows.kept_wanted, choices_);
+  if (!step.rows.is_copy) step.choices.append(step.ran, step.rows, choices_);
   if (rank_.is_alone()) return choices_;
   rank_.comms.world.progress().set_place(kNoLayer, Phase::kPlan);
   const auto parts = rank_.comms.world.host().gather(std::as_bytes(std::span(choices_)), /*root=*/0);

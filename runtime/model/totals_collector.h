@@ -5,10 +5,9 @@
 #include <span>
 #include <vector>
 
-#include "runtime/model/chosen_experts.h"
+#include "runtime/model/decoder.h"
 #include "runtime/model/expert_load.h"
 #include "runtime/model/model_rank.h"
-#include "runtime/model/plan_rows.h"
 
 namespace octet {
 
@@ -17,12 +16,12 @@ class TotalsCollector {
   TotalsCollector(const ModelRank& rank, int64_t num_layers, int64_t num_experts);
 
   // Adds a step whose choices are in host memory.
-  void add(const PlanRows& rows, const ChosenExperts& ids);
+  void add(const DecodedStep& step);
   // Sums the ranks' totals; on rank 0 those of the job, valid until the next call. Collective.
   const ModelTotals& collect();
   // The choices of the rows of a step's logits, [logit rows, layers, top_k]: on rank 0 of all ranks, on the others
   // this rank's. Valid until the next call. Collective.
-  std::span<const int32_t> collect_choices(const PlanRows& rows, const ChosenExperts& ids);
+  std::span<const int32_t> collect_choices(const DecodedStep& step);
 
  private:
   void add_message();

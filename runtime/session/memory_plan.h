@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "runtime/model/decode_shape.h"
 #include "runtime/session/rank_plan.h"
 
 namespace octet {
@@ -24,7 +25,12 @@ struct WorkspaceRequest {
   bool gpu = false;
   int64_t max_rows = 0;        // of a step in one dp group
   int64_t max_logit_rows = 0;  // whose logits are wanted
+  MostRows most_rows = {};     // of steps of each layout; only what they reach is allocated
+  DType exchange_dtype = DType::kF32;
 };
+
+// With the most rows that steps have where `chooser` chooses their layout.
+WorkspaceRequest workspace_request(const RowLayoutChooser& chooser, const StepLimits& limits, DType exchange_dtype);
 
 // Bytes on one rank beside weights and KV cache: activations of the largest step and logits, in fp32; on a GPU 16-bit
 // copies of what products read and give, too. Without the buffers of a host's transport.

@@ -39,6 +39,16 @@ Result<std::optional<Tokenizer>> open_tokenizer_if_any(const std::filesystem::pa
   return std::optional<Tokenizer>(std::move(tokenizer));
 }
 
+// What a model built with these options will allocate; of options that it refuses nothing.
+WorkspaceRequest working_memory(const ModelConfig& config, const Topology& topology, const MixtralOptions& options,
+                                bool is_gpu) {
+  const auto chooser =
+      RowLayoutChooser::create(options.exchange, topology, config.num_experts, config.experts_per_token,
+                               config.hidden_size, dtype_size(options.exchange_dtype));
+  if (!chooser.ok()) return {};
+  return workspace_request(*chooser, {options.max_rows, options.max_logit_rows, is_gpu}, options.exchange_dtype);
+}
+
 // Whether all ranks are fine; of a rank alone, whether it is.
 Status agree_if_many(CommWorld& world, const Status& mine) { return world.size() == 1 ? mine : agree(world, mine); }
 
@@ -131,7 +141,7 @@ KvBudget Session::kv_budget() const {
           .is_devices_own = is_devices_own,
           .weight_bytes = shard_bytes(*checkpoint_, shard, options_.load.format),
           .workspace_bytes =
-              workspace_bytes(config_, topology_, shard, {is_devices_own, options_.max_rows, options_.max_logit_rows}),
+              workspace_bytes(config_, topology_, shard, working_memory(config_, topology_, options_, is_devices_own)),
           .page_bytes = page_bytes(),
           .wanted_pages = asked_.engine.max_batch * pages_for(config_.max_positions),
           .requested_kv_bytes = asked_.kv_cache_bytes,

@@ -93,5 +93,31 @@ TEST(DecodeShape, PaddedRowsWriteToTheScratchPageAlone) {
   }
 }
 
+// Buffers that hold the most rows of a layout hold every step that has it, padded or not, and are no larger.
+TEST(DecodeShape, TheMostRowsOfStepsCountTheirPadding) {
+  std::mt19937 random(9);
+  const Topology topology{.world = 2, .tp = 2, .ep = 2};
+  const auto chooser = RowLayoutChooser::create(ExchangePolicy::kAuto, topology, 8, 2, 4096, 4);
+  ASSERT_TRUE(chooser.ok() && chooser->threshold());
+  const int64_t threshold = *chooser->threshold();
+  ASSERT_GT(threshold, 4);
+  for (const int64_t rows : {int64_t{3}, threshold - 1, threshold, threshold + 5, 3 * threshold}) {
+    for (const int64_t logit_rows : {int64_t{1}, threshold / 2, threshold - 1, threshold, rows}) {
+      for (const bool captures : {false, true}) {
+        const StepLimits limits{rows, std::min(logit_rows, rows), captures};
+        int64_t most = 0;
+        for (int64_t n = 1; n <= rows && chooser->choose(n) == RowLayoutKind::kReplicated; ++n) {
+          StepPlan plan;
+          plan.groups = {decoding_group(n, 1, random)};
+          const auto shape = captures ? decode_shape(plan, {limits.decode_rows(), 100}) : std::nullopt;
+          most = std::max(most, shape ? shape->rows : n);
+        }
+        EXPECT_EQ(most_rows_of_steps(*chooser, limits).replicated, most)
+            << rows << " " << logit_rows << " " << captures;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace octet

@@ -74,7 +74,7 @@ class OneRow {
     HostStream stream;
     backend.sample({logits_.data(), DType::kF32, {1, std::ssize(logits_)}}, batch_,
                    {answers_.data(), DType::kI8, {1, stride}}, stream);
-    return Choices(batch_, {answers_.data(), batch_.most_top()}, 0).take();
+    return Choices(batch_, {answers_.data(), batch_.most_top()})[0];
   }
 
   std::vector<float> logits_;
@@ -145,6 +145,41 @@ TEST(Sampler, TruncationsEqualTheirDefinitionOnRandomSettings) {
     for (size_t id = 0; id < vocab_size; ++id) {
       ASSERT_NEAR(actual[id], expected[id], 1e-6) << "round " << round << ", token " << id << " of " << vocab_size;
     }
+  }
+}
+
+// Questions of several rows: each answer is where choose() and score() said it would be, whichever is read first.
+TEST(Sampler, AnswersAreFoundByIndex) {
+  constexpr int64_t kRows = 3, kVocab = 40;
+  const std::vector<float> logits = random_logits(kRows * kVocab, 5);
+  const auto row_of = [&](int64_t row) {
+    return std::vector(logits.begin() + row * kVocab, logits.begin() + (row + 1) * kVocab);
+  };
+  Sampler sampler(kVocab);
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  SamplingBatch batch;
+  std::vector<int64_t> tokens, scores;
+  for (int64_t row = 0; row < kRows; ++row) {
+    scores.push_back(Sampler::score(row, static_cast<TokenId>(row), row, batch));
+    tokens.push_back(sampler.choose({.row = row, .params = greedy}, batch));
+  }
+  const int64_t stride = SampledRows::stride(batch.most_top());
+  std::vector<std::byte> answers(static_cast<size_t>(batch.size() * stride));
+  ReferenceBackend backend;
+  HostStream stream;
+  std::vector<float> rows = logits;
+  backend.sample({rows.data(), DType::kF32, {kRows, kVocab}}, batch,
+                 {answers.data(), DType::kI8, {batch.size(), stride}}, stream);
+  const Choices choices(batch, {answers.data(), batch.most_top()});
+  for (int64_t row = kRows - 1; row >= 0; --row) {
+    const auto at = static_cast<size_t>(row);
+    OneRow alone(row_of(row));
+    EXPECT_EQ(*chosen_token(choices[tokens[at]]), *alone.sample({.params = greedy}));
+    Logprobs found;
+    read_logprobs(choices[scores[at]], found);
+    EXPECT_EQ(found.chosen, alone.logprobs(static_cast<TokenId>(row), row).chosen);
+    EXPECT_EQ(std::ssize(found.top), row);
   }
 }
 

@@ -104,6 +104,25 @@ TEST(RowLayoutChoice, PolicyOverridesTheCosts) {
   }
 }
 
+// Both layouts where steps of either can occur; the rows of each are those that choose() gives it.
+TEST(RowLayoutChoice, TheMostRowsOfALayoutAreTheMostThatChooseIt) {
+  const Topology topology{.world = 2, .tp = 2, .ep = 2};
+  const auto automatic = RowLayoutChooser::create(ExchangePolicy::kAuto, topology, kExperts, 2, kHidden, kElementBytes);
+  ASSERT_TRUE(automatic.ok() && automatic->threshold());
+  const int64_t threshold = *automatic->threshold();
+  ASSERT_GT(threshold, 1);
+  for (const ExchangePolicy policy : {ExchangePolicy::kAuto, ExchangePolicy::kAllToAll, ExchangePolicy::kReplicated}) {
+    const auto chooser = RowLayoutChooser::create(policy, topology, kExperts, 2, kHidden, kElementBytes);
+    for (const int64_t max_rows : {int64_t{1}, threshold - 1, threshold, threshold + 1, 4 * threshold}) {
+      MostRows expected;
+      for (int64_t rows = 0; rows <= max_rows; ++rows) {
+        (chooser->choose(rows) == RowLayoutKind::kSliced ? expected.sliced : expected.replicated) = rows;
+      }
+      EXPECT_EQ(chooser->most_rows(max_rows), expected) << "at most " << max_rows;
+    }
+  }
+}
+
 TEST(RowLayoutChoice, ReplicatedIsNotOfferedForMoreThanTwoExpertsOverPlaces) {
   const Topology several{2, 2, 1, 2, 1, 1}, one{2, 2, 1, 1, 2, 1};
   const auto refused = RowLayoutChooser::create(ExchangePolicy::kReplicated, several, kExperts, 3, kHidden, 4);

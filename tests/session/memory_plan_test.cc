@@ -30,13 +30,29 @@ struct Size {
 };
 constexpr Size kSmall{64, 8}, kLarge{1024, 40};
 
+// How rows travel.
+struct Exchange {
+  ExchangePolicy policy = ExchangePolicy::kAuto;
+  DType dtype = DType::kF32;
+};
+
+MostRows most_rows(const ModelConfig& c, const Topology& topology, const Exchange& exchange, const Size& size) {
+  const auto chooser = RowLayoutChooser::create(exchange.policy, topology, c.num_experts, c.experts_per_token,
+                                                c.hidden_size, dtype_size(exchange.dtype));
+  OCTET_CHECK(chooser.ok());
+  return most_rows_of_steps(*chooser, {size.rows, size.logit_rows, false});
+}
+
 // Bytes that a model of this size allocates on this rank.
-Result<int64_t> allocated(const Checkpoint& checkpoint, CommWorld& world, const Topology& topology, const Size& size) {
+Result<int64_t> allocated(const Checkpoint& checkpoint, CommWorld& world, const Topology& topology,
+                          const Exchange& exchange, const Size& size) {
   CountingBackend backend;
   ModelComms comms(world, topology);
   MixtralOptions options;
   options.max_rows = size.rows;
   options.max_logit_rows = size.logit_rows;
+  options.exchange = exchange.policy;
+  options.exchange_dtype = exchange.dtype;
   options.num_pages = 1;
   options.max_context = kPageTokens;
   OCTET_ASSIGN_OR_RETURN(const auto model, Mixtral::create(checkpoint, topology, backend, comms, options));
@@ -44,14 +60,16 @@ Result<int64_t> allocated(const Checkpoint& checkpoint, CommWorld& world, const 
 }
 
 // What sums over in-process ranks take, which is the transport's.
-int64_t tree_bytes(const ModelConfig& c, const Topology& t, const Size& size) {
+int64_t tree_bytes(const ModelConfig& c, const Topology& t, const Size& size, const MostRows& most) {
   const auto of_group = [](int ranks, int64_t rows) { return ranks > 1 ? ranks * rows : 0; };
-  const int64_t gathered = size.rows * std::max(1, t.dp / t.replicas);
-  const int64_t assignments = gathered * std::min<int64_t>(c.experts_per_token, c.num_experts / t.ep);
-  return 4 * c.hidden_size * (of_group(t.tp, size.rows) + 2 * of_group(t.etp, assignments) + of_group(t.ep, gathered));
+  const int64_t choices = std::min<int64_t>(c.experts_per_token, c.num_experts / t.ep);
+  const int64_t met = most.replicated.value_or(0) * std::max(1, t.dp / t.replicas);
+  const int64_t received = near_equal_part(most.sliced.value_or(0), t.tp, t.tp - 1).size() * t.ep * t.etp;
+  return 4 * c.hidden_size *
+         (of_group(t.tp, size.rows) + of_group(t.etp, (met + received) * choices) + of_group(t.ep, met));
 }
 
-TEST(MemoryPlan, TheWorkspaceIsWhatAModelAllocates) {
+void check_workspace(const Exchange& exchange) {
   for (const Topology& topology :
        {Topology{}, Topology{.world = 2, .tp = 2, .ep = 2}, Topology{.world = 2, .dp = 2, .ep = 2},
         Topology{.world = 4, .tp = 2, .dp = 2, .ep = 4}, Topology{.world = 4, .tp = 4, .ep = 2, .etp = 2},
@@ -63,20 +81,32 @@ TEST(MemoryPlan, TheWorkspaceIsWhatAModelAllocates) {
       ModelConfig c = checkpoint.config();
       c.max_positions = kPageTokens;
       // Of two sizes, so that weights and pages drop out.
-      OCTET_ASSIGN_OR_RETURN(const int64_t small, allocated(checkpoint, world, topology, kSmall));
-      OCTET_ASSIGN_OR_RETURN(const int64_t large, allocated(checkpoint, world, topology, kLarge));
-      const int64_t tree = tree_bytes(c, topology, kLarge) - tree_bytes(c, topology, kSmall);
-      const auto grown = static_cast<double>(large - small - tree);
+      OCTET_ASSIGN_OR_RETURN(const int64_t small, allocated(checkpoint, world, topology, exchange, kSmall));
+      OCTET_ASSIGN_OR_RETURN(const int64_t large, allocated(checkpoint, world, topology, exchange, kLarge));
+      const auto tree = [&](const Size& size) {
+        return tree_bytes(c, topology, size, most_rows(c, topology, exchange, size));
+      };
+      const auto grown = static_cast<double>(large - small - (tree(kLarge) - tree(kSmall)));
       const ShardPlan shard = make_shard_plan(topology, world.rank(), c.num_kv_heads, c.vocab_size, c.intermediate_size,
                                               place_experts_linear(c.num_experts, topology.ep));
       const auto estimate = [&](const Size& size) {
-        return workspace_bytes(c, topology, shard, {false, size.rows, size.logit_rows});
+        const MostRows most = most_rows(c, topology, exchange, size);
+        return workspace_bytes(c, topology, shard, {false, size.rows, size.logit_rows, most, exchange.dtype});
       };
       const auto expected = static_cast<double>(estimate(kLarge) - estimate(kSmall));
       if (expected < grown || expected > 1.1 * grown) return failed("{} estimated, {} allocated", expected, grown);
       return ok_status();
     });
     EXPECT_TRUE(status.ok()) << status.message();
+  }
+}
+
+TEST(MemoryPlan, TheWorkspaceIsWhatAModelAllocates) {
+  for (const ExchangePolicy policy : {ExchangePolicy::kAuto, ExchangePolicy::kAllToAll, ExchangePolicy::kReplicated}) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      SCOPED_TRACE(::testing::Message() << "policy " << static_cast<int>(policy) << " in " << dtype_name(dtype));
+      check_workspace({policy, dtype});
+    }
   }
 }
 
