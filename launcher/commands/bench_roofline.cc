@@ -104,7 +104,7 @@ class RooflineCommand final : public Command {
   }
 
  private:
-  RooflineStep bound_of(std::string what, int64_t tokens, const StepRows& rows, const ModelConfig& config,
+  RooflineStep bound_of(std::string what, int64_t tokens, const CostedRows& rows, const ModelConfig& config,
                         const Topology& topology, const RowLayoutChooser& chooser, const DeviceCeilings& device) const {
     const RowLayoutKind layout = chooser.choose(rows.rows);
     const ElementBytes element{.weight = weight_bits_ / 8.0, .kv = kv_bits_ / 8.0};

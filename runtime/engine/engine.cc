@@ -56,11 +56,12 @@ Sequence first_sequence(const Request& request, SequenceId id, int64_t output_li
 
 }  // namespace
 
-Engine::Engine(ModelRunner& runner, const EngineOptions& options)
+Engine::Engine(ModelRunner& runner, const EngineOptions& options, Drafter drafter)
     : runner_(runner),
       bounds_(bounds_of(runner, options)),
       scheduler_(limits_of(runner, options)),
-      sampler_(runner.vocab_size()) {}
+      sampler_(runner.vocab_size()),
+      drafter_(std::move(drafter)) {}
 
 Result<RequestId> Engine::submit(Request request, RequestCallbacks callbacks) {
   OCTET_RETURN_IF_ERROR(validate_request(request, bounds_));
@@ -142,6 +143,7 @@ ScheduledStep& Engine::schedule() {
     if (active.cancelled()) finish_all(active, active.cancel_reason);
   }
   drop_finished();
+  if (drafter_) draft();
   ScheduledStep& step = scheduler_.next();
   const Clock::time_point now = Clock::now();
   for (const PlannedRows& rows : step.rows) {
@@ -151,6 +153,25 @@ ScheduledStep& Engine::schedule() {
   }
   last_step_.num_sequences = std::ssize(step.rows);
   return step;
+}
+
+// Guesses for the sequences that wait for one token alone. The last token that a request may have needs no row, and so
+// is not guessed.
+void Engine::draft() {
+  for (auto& [id, active] : active_) {
+    if (!active.forked) continue;
+    for (Sample& sample : active.samples) {
+      Sequence& sequence = sample.sequence;
+      if (sample.finished || !sequence.running() || sequence.num_pending() != 1) continue;
+      const int64_t most = active.output_limit - num_output(active, sequence) - 1;
+      if (most <= 0) continue;
+      guesses_.clear();
+      drafter_(sequence, most, guesses_);
+      OCTET_CHECK(std::ssize(guesses_) <= most, "{} guesses of {}", guesses_.size(), most);
+      sequence.tokens.insert(sequence.tokens.end(), guesses_.begin(), guesses_.end());
+      sequence.num_guesses = std::ssize(guesses_);
+    }
+  }
 }
 
 void Engine::plan_answers(ScheduledStep& step) {
@@ -174,21 +195,22 @@ void Engine::plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan) {
     }
   }
   if (!sequence.wants_next_token || row.position + 1 < sequence.num_tokens()) return;
+  const auto before = std::span(sequence.tokens).first(static_cast<size_t>(row.position + 1));
   if (!active.forked) {
-    for (size_t i = 1; i < active.samples.size(); ++i) plan_token(active, sequence, i, index, plan.sampling);
+    for (size_t i = 1; i < active.samples.size(); ++i) plan_token(active, before, i, index, plan.sampling);
   }
-  plan_token(active, sequence, static_cast<size_t>(sequence.id.sample), index, plan.sampling);
+  plan_token(active, before, static_cast<size_t>(sequence.id.sample), index, plan.sampling);
 }
 
-// `sequence` has the tokens of each of the request's samples that have not gone their own way yet.
-void Engine::plan_token(const ActiveRequest& active, const Sequence& sequence, size_t sample, int64_t row,
+// `before`: what the sample's sequence has before the token, guesses included.
+void Engine::plan_token(const ActiveRequest& active, std::span<const TokenId> before, size_t sample, int64_t row,
                         SamplingBatch& batch) {
   const GenerationParams& params = active.request.params;
   const int64_t prompt_size = std::ssize(active.request.prompt);
-  const bool may_end = sequence.num_tokens() - prompt_size >= params.min_tokens;
+  const bool may_end = std::ssize(before) - prompt_size >= params.min_tokens;
   sampler_.choose({.row = row,
                    .params = params.sampling,
-                   .tokens = sequence.tokens,
+                   .tokens = before,
                    .prompt_size = prompt_size,
                    .sample_index = active.request.first_sample_index + static_cast<int64_t>(sample),
                    .banned = may_end ? std::span<const TokenId>() : std::span<const TokenId>(active.end_ids),
@@ -241,7 +263,7 @@ void Engine::deliver(const PlannedLogits& planned, RowResult& row) {
   Sample& sample = active.samples[static_cast<size_t>(sequence.id.sample)];
   if (active.cancelled() || sample.finished) return;
   if (sequence.wants_prompt_logits(planned.position)) deliver_prompt_logits(active, sequence, planned.position, row);
-  if (active.cancelled() || planned.position + 1 < sequence.num_tokens()) return;
+  if (active.cancelled() || !sequence.names_next_token(planned.position)) return;
   if (!sample.last_token && sequence.id.sample == 0) totals_.num_prompt_tokens += std::ssize(active.request.prompt);
   if (!sequence.wants_next_token) return finish_all(active, FinishReason::kLength);
   if (!active.forked) fork_samples(active, row);
@@ -284,30 +306,34 @@ void Engine::append_token(ActiveRequest& active, Sample& sample, RowResult& row)
   const Choice choice = row.choices.take();
   const Result<TokenId> token = chosen_token(choice);
   if (!token.ok()) return finish(active, sample, FinishReason::kError, token.status());
-  TokenEvent event{
-      .id = sequence.id, .output_index = sequence.num_tokens() - std::ssize(active.request.prompt), .token_id = *token};
+  TokenEvent event{.id = sequence.id, .output_index = num_output(active, sequence), .token_id = *token};
   if (active.request.params.logprobs) {
     read_logprobs(choice, logprobs_);
     event.logprobs = &logprobs_;
   }
   if (active.request.routed_experts) event.experts = row.experts;
-  sequence.tokens.push_back(*token);
+  const bool was_guessed = sequence.guesses(*token);
+  if (was_guessed) {
+    --sequence.num_guesses;
+  } else {
+    scheduler_.drop_guesses(sequence);
+    sequence.tokens.push_back(*token);
+  }
   count_token(sample);
-  event.finish = finish_reason(active, sequence);
+  event.finish = finish_reason(active, sequence, *token);
   const bool stops = active.callbacks.on_token && active.callbacks.on_token(event);
   if (active.cancelled()) return;
   if (stops && event.finish != FinishReason::kEos) event.finish = FinishReason::kStop;
-  if (event.finish != FinishReason::kNone) finish(active, sample, event.finish);
+  if (event.finish != FinishReason::kNone) return finish(active, sample, event.finish);
+  if (was_guessed) scheduler_.keep_guess(sequence);
 }
 
-// Why the output ends with the sequence's last token.
-FinishReason Engine::finish_reason(const ActiveRequest& active, const Sequence& sequence) {
+// Why the output ends with `last`, the sequence's last token.
+FinishReason Engine::finish_reason(const ActiveRequest& active, const Sequence& sequence, TokenId last) {
   const GenerationParams& params = active.request.params;
-  const TokenId last = sequence.tokens.back();
   if (!params.ignore_eos && contains(active.request.eos_ids, last)) return FinishReason::kEos;
   if (contains(params.stop_token_ids, last)) return FinishReason::kStop;
-  const int64_t num_output = sequence.num_tokens() - std::ssize(active.request.prompt);
-  return num_output == active.output_limit ? FinishReason::kLength : FinishReason::kNone;
+  return num_output(active, sequence) == active.output_limit ? FinishReason::kLength : FinishReason::kNone;
 }
 
 void Engine::finish(ActiveRequest& active, Sample& sample, FinishReason reason, Status status) {
@@ -320,7 +346,7 @@ void Engine::finish(ActiveRequest& active, Sample& sample, FinishReason reason, 
        .reason = reason,
        .status = std::move(status),
        .num_prompt_tokens = num_prompt_tokens,
-       .num_output_tokens = std::max<int64_t>(0, sample.sequence.num_tokens() - num_prompt_tokens),
+       .num_output_tokens = std::max<int64_t>(0, num_output(active, sample.sequence)),
        .num_cached_tokens = active.samples.front().sequence.num_cached,
        .num_preemptions = sample.sequence.num_preemptions,
        .times = {active.submitted, active.first_scheduled, sample.first_token, sample.last_token}});

@@ -81,6 +81,36 @@ TEST_P(ContractTest, AnyNumberOfThreadsGivesTheSameBits) {
   }
 }
 
+// What a step makes of tokens that turn out to be wrong is overwritten before it is read.
+TEST_P(ContractTest, TokensGuessedWrongLeaveNoTrace) {
+  constexpr int64_t kSize = 150;
+  for (const DType kv_dtype : {DType::kF32, DType::kI8}) {
+    std::mt19937 random(7);
+    ModelOnOneRank plain = make_model(2, kv_dtype);
+    const auto random_tokens = [&](int64_t count) {
+      std::vector<TokenId> tokens(static_cast<size_t>(count));
+      for (TokenId& id : tokens)
+        id = static_cast<TokenId>(random() % static_cast<uint64_t>(plain.model().vocab_size()));
+      return tokens;
+    };
+    const std::vector<TokenId> truth = random_tokens(kSize);
+    std::vector<int64_t> positions(static_cast<size_t>(kSize + 70));
+    std::iota(positions.begin(), positions.end(), 0);
+    const Rows expected = plain.logits(truth, positions, 512);
+    ModelOnOneRank guessing = make_model(2, kv_dtype);
+    for (int64_t done = 0, num_right = 50; done < kSize; done += num_right, num_right = 1 + random() % 6) {
+      num_right = std::min(num_right, kSize - done);
+      std::vector<TokenId> ids(truth.begin(), truth.begin() + done + num_right);
+      const std::vector<TokenId> wrong = random_tokens(random() % 70);
+      ids.insert(ids.end(), wrong.begin(), wrong.end());
+      const Rows rows = guessing.run_chunk(ids, done, std::ssize(ids), positions);
+      for (int64_t i = 0; i < num_right; ++i) {
+        ASSERT_EQ(rows[static_cast<size_t>(i)], expected[static_cast<size_t>(done + i)]) << "position " << done + i;
+      }
+    }
+  }
+}
+
 std::vector<BackendOptions> cpu_devices() {
   std::vector<BackendOptions> devices = devices_here();
   devices.erase(devices.begin());  // the reference has one thread

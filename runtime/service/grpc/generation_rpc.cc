@@ -30,11 +30,16 @@ CallEnd why_abandoned(const grpc::CallbackServerContext& context) {
   return {.code = CallEndCode::kCancelled, .message = "the client has gone"};
 }
 
-void end_call(const std::weak_ptr<GenerationCall>& known, const CallEnd& end) {
-  if (const std::shared_ptr<GenerationCall> call = known.lock()) call->end(end);
-}
-
 }  // namespace
+
+void CallOfRpc::end(const CallEnd& end) const {
+  std::shared_ptr<GenerationCall> call;
+  {
+    const std::lock_guard lock(mutex_);
+    call = call_.lock();
+  }
+  if (call != nullptr) call->end(end);
+}
 
 void append_chunk(v1::GenerateChunk&& from, v1::GenerateChunk& to) {
   to.mutable_text()->append(from.text());
@@ -47,6 +52,11 @@ std::shared_ptr<StreamRpc> StreamRpc::create(const RpcContext& from) {
   rpc->self_ = rpc;
   from.rpcs.add(*rpc);
   return rpc;
+}
+
+void StreamRpc::set_call(const std::shared_ptr<GenerationCall>& call) {
+  call_.set(call);
+  if (context_.IsCancelled()) OnCancel();
 }
 
 void StreamRpc::push(const GenerateCall& call, OutputChunk output) {
@@ -141,7 +151,7 @@ void StreamRpc::OnCancel() {
     given_up = given_up_;
   }
   const CallEnd slow{.code = CallEndCode::kExhausted, .message = given_up};
-  end_call(call_, given_up.empty() ? why_abandoned(context_) : slow);
+  call_.end(given_up.empty() ? why_abandoned(context_) : slow);
 }
 
 void StreamRpc::OnDone() {
@@ -190,10 +200,9 @@ void UnaryRpc::push(const GenerateCall& call, OutputChunk output) {
   v1::GenerateChunk chunk = to_message(call, std::move(output));
   num_bytes_ += static_cast<int64_t>(chunk.ByteSizeLong());
   if (num_bytes_ > from_.max_outbox_bytes) {
-    return end_call(call_,
-                    {.code = CallEndCode::kExhausted,
-                     .message = fmt::format("the answer has more than {} bytes: GenerateStream gives it in parts",
-                                            from_.max_outbox_bytes)});
+    return call_.end({.code = CallEndCode::kExhausted,
+                      .message = fmt::format("the answer has more than {} bytes: GenerateStream gives it in parts",
+                                             from_.max_outbox_bytes)});
   }
   change([&] {
     const int index = static_cast<int>(chunk.index());
@@ -204,6 +213,11 @@ void UnaryRpc::push(const GenerateCall& call, OutputChunk output) {
 
 void UnaryRpc::finish(const CallEnd& how) { end(rpc_status(how)); }
 
-void UnaryRpc::OnCancel() { end_call(call_, why_abandoned(from_.context)); }
+void UnaryRpc::set_call(const std::shared_ptr<GenerationCall>& call) {
+  call_.set(call);
+  if (from_.context.IsCancelled()) OnCancel();
+}
+
+void UnaryRpc::OnCancel() { call_.end(why_abandoned(from_.context)); }
 
 }  // namespace octet

@@ -20,6 +20,10 @@ grpc::Status rpc_bad_field(const std::string& field, const std::string& descript
 // UNAUTHENTICATED.
 grpc::Status missing_key();
 grpc::Status rpc_status(const CallEnd& end);
+// INTERNAL: what came cannot be parsed.
+grpc::Status not_a_message();
+// A code as the metrics and the log name it.
+std::string failure_reason(grpc::StatusCode code);
 // Of a parsed request: kInvalidInput is "field: description"; anything else is INTERNAL.
 grpc::Status rpc_status(const Status& status);
 
