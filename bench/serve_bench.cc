@@ -12,8 +12,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPollInterval{50};  // between questions whether to go on
 
 // Greedy, and as long as asked whatever the tokens are.
-GenerateCall call_of(const ServeRequest& request) {
-  GenerateCall call;
+ClientCall call_of(const ServeRequest& request) {
+  ClientCall call;
   call.input = request.prompt;
   call.params.max_tokens = request.output_tokens;
   call.params.ignore_eos = true;

@@ -40,7 +40,7 @@ struct WatchdogOptions {
 class Watchdog {
  public:
   // Collective over the world, which outlives it and whose failure handler it becomes. Afterwards a failure ends this
-  // process at any time, with _exit(failure.exit_code) after on_failure. In a world of one only end_job is of use.
+  // process at any time, by end_process(failure.exit_code), after on_failure. In a world of one only end_job is of use.
   static Result<std::unique_ptr<Watchdog>> start(CommWorld& world, WatchdogOptions options);
 
   // Says goodbye: this rank leaves in good order, whatever the others still do.

@@ -2,6 +2,7 @@
 
 #include "launcher/interrupt.h"
 #include "launcher/openai_answer.h"
+#include "launcher/result_json.h"
 #include "runtime/base/hash.h"
 #include "runtime/base/log.h"
 
@@ -56,22 +57,23 @@ Status BatchRun::submit(Engine& engine, size_t index) {
     if (line.openai_error.message.empty()) line.openai_error.message = status.message();
     return status;
   };
-  auto input = prompts_.build(line.request->input, line.request->params);
-  if (!input.ok()) return refuse(input.status());
+  auto call = prompts_.build(line.request->input, line.request->params);
+  if (!call.ok()) return refuse(call.status());
   if (line.openai) {
-    OCTET_RETURN_IF_ERROR(check_openai(line, *input));
+    OCTET_RETURN_IF_ERROR(check_openai(line, *call));
   } else {
-    apply_default_max_tokens(input->params, std::ssize(input->prompt), session_.request_bounds().max_context);
+    Request& request = call->request;
+    apply_default_max_tokens(request.params, std::ssize(request.prompt), session_.request_bounds().max_context);
   }
   Active active{{line.id, ok_status(), line.openai},
-                std::make_unique<Generation>(*std::move(input), session_.tokenizer())};
+                std::make_unique<Generation>(*std::move(call), session_.tokenizer())};
   const Status submitted = active.generation->submit(engine, [this, index] { finished_.push_back(index); });
   if (!submitted.ok()) return refuse(submitted);
   active_.emplace(index, std::move(active));
   return ok_status();
 }
 
-Status BatchRun::check_openai(BatchLine& line, const GenerationInput& input) const {
+Status BatchRun::check_openai(BatchLine& line, const GenerateCall& call) const {
   const std::string& asked = line.openai->model;
   if (!asked.empty() && asked != model_name() && !asked.ends_with("/" + model_name())) {
     line.openai_error = {404, fmt::format("The model '{}' does not exist; served: {}", asked, model_name()), "model",
@@ -79,7 +81,7 @@ Status BatchRun::check_openai(BatchLine& line, const GenerationInput& input) con
     return invalid_input("{}", line.openai_error.message);
   }
   const int64_t context = session_.request_bounds().max_context;
-  const int64_t prompt = std::ssize(input.prompt), output = input.params.max_tokens.value_or(1);
+  const int64_t prompt = std::ssize(call.request.prompt), output = call.request.params.max_tokens.value_or(1);
   if (prompt + output <= context) return ok_status();
   line.openai_error = {
       400,
@@ -132,7 +134,7 @@ Status BatchRun::write_answer(const Active& active) {
     nlohmann::ordered_json object;
     object["id"] = nlohmann::json::parse(active.line.id);
     if (outputs.size() > 1) object["index"] = i;
-    object.update(active.generation->result().to_json(i));
+    object.update(result_json(active.generation->result(), i));
     OCTET_RETURN_IF_ERROR(output_.append(dump_json(object)));
     num_tokens_written_ += std::ssize(outputs[i].token_ids);
   }

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "launcher/generation.h"
 #include "launcher/output.h"
 #include "launcher/prompt_builder.h"
 #include "runtime/engine/batch_file.h"
+#include "runtime/session/generation.h"
 #include "runtime/session/session.h"
 
 namespace octet {
@@ -38,7 +38,7 @@ class BatchRun {
   // kInvalidInput if the line cannot be asked; then its openai_error says why.
   Status submit(Engine& engine, size_t index);
   // Where the line asks for another model or for more than the context, in OpenAI's words.
-  Status check_openai(BatchLine& line, const GenerationInput& input) const;
+  Status check_openai(BatchLine& line, const GenerateCall& call) const;
   Status write_finished();
   Status write_answer(const Active& active);
   Status write_openai_answer(const Active& active);

@@ -20,6 +20,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/base/out_of_memory.h"
+#include "runtime/base/process_end.h"
 #include "runtime/base/quote.h"
 
 namespace octet {
@@ -187,6 +188,7 @@ int run_command(CLI::App& app, Command& command, CommonFlags& common) {
 }  // namespace
 
 int run_cli(int argc, char** argv) {
+  set_process_end(_exit);
   prepare_standard_streams();
   CommonFlags common;
   common.log.rank = launched_rank();

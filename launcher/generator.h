@@ -5,11 +5,11 @@
 #include <functional>
 #include <string>
 
-#include "launcher/generation_result.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/engine/generation_params.h"
 #include "runtime/engine/prompt_source.h"
+#include "runtime/session/generation_result.h"
 
 namespace octet {
 

@@ -1,17 +1,17 @@
 #include "launcher/local_generator.h"
 
-#include "launcher/generation.h"
+#include "runtime/session/generation.h"
 
 namespace octet {
 
 Result<int64_t> LocalGenerator::count_tokens(const PromptSource& source) {
-  OCTET_ASSIGN_OR_RETURN(const GenerationInput input, prompts_.build(source, {}));
-  return std::ssize(input.prompt);
+  OCTET_ASSIGN_OR_RETURN(const GenerateCall call, prompts_.build(source, {}));
+  return std::ssize(call.request.prompt);
 }
 
 Status LocalGenerator::check(const PromptSource& source, const GenerationParams& params) {
-  OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts_.build(source, params));
-  return Generation(std::move(input), session_.tokenizer()).validate(session_.request_bounds());
+  OCTET_ASSIGN_OR_RETURN(GenerateCall call, prompts_.build(source, params));
+  return Generation(std::move(call), session_.tokenizer()).validate(session_.request_bounds());
 }
 
 Status LocalGenerator::load() {
@@ -22,8 +22,8 @@ Status LocalGenerator::load() {
 
 Status LocalGenerator::generate(const PromptSource& source, const GenerationParams& params,
                                 const GenerationHooks& hooks, GenerationResult& result) {
-  OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts_.build(source, params));
-  Generation generation(std::move(input), session_.tokenizer(), hooks.on_text);
+  OCTET_ASSIGN_OR_RETURN(GenerateCall call, prompts_.build(source, params));
+  Generation generation(std::move(call), session_.tokenizer(), hooks.on_text);
   OCTET_RETURN_IF_ERROR(generation.submit(*engine_));
   Status status;
   while (!generation.done() && status.ok()) {

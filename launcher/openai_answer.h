@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "launcher/generation_result.h"
 #include "runtime/engine/openai_line.h"
+#include "runtime/session/generation_result.h"
 
 namespace octet {
 

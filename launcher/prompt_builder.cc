@@ -51,7 +51,7 @@ Result<const ChatTemplate*> PromptBuilder::chat_template(const Tokenizer& tokeni
   return &*template_;
 }
 
-Status PromptBuilder::build_answer(const Conversation& conversation, GenerationInput& input) {
+Status PromptBuilder::build_answer(const Conversation& conversation, GenerateCall& call) {
   std::vector<ChatMessage> messages = conversation.messages;
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!is_valid_utf8(messages[i].content)) return invalid_input("message {}: is not UTF-8", i + 1);
@@ -59,24 +59,26 @@ Status PromptBuilder::build_answer(const Conversation& conversation, GenerationI
   OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session_.require_tokenizer());
   OCTET_ASSIGN_OR_RETURN(const ChatTemplate* format, chat_template(*tokenizer));
   if (flags_.safe_prompt) messages = with_safe_prompt(std::move(messages));
-  OCTET_ASSIGN_OR_RETURN(input.prompt, format->encode(messages, *tokenizer, conversation.continue_last));
-  if (const auto end = format->answer_end_id(*tokenizer)) input.eos_ids.push_back(*end);
-  input.is_chat = !conversation.continue_last;
+  OCTET_ASSIGN_OR_RETURN(call.request.prompt, format->encode(messages, *tokenizer, conversation.continue_last));
+  if (const auto end = format->answer_end_id(*tokenizer)) call.request.eos_ids.push_back(*end);
+  call.is_chat = !conversation.continue_last;
   return ok_status();
 }
 
-Result<GenerationInput> PromptBuilder::build(const PromptSource& source, GenerationParams params) {
-  GenerationInput input{.prompt = {}, .params = std::move(params), .eos_ids = session_.special_tokens().end};
+Result<GenerateCall> PromptBuilder::build(const PromptSource& source, GenerationParams params) {
+  GenerateCall call;
+  call.request.params = std::move(params);
+  call.request.eos_ids = session_.special_tokens().end;
   if (const auto* prompt = std::get_if<TextPrompt>(&source)) {
     OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session_.require_tokenizer());
     OCTET_RETURN_IF_ERROR(check_utf8(prompt->text, "the prompt"));
-    input.prompt = tokenizer->with_special_tokens(tokenizer->encode_prompt(prompt->text, prompt->parse_special));
+    call.request.prompt = tokenizer->with_special_tokens(tokenizer->encode_prompt(prompt->text, prompt->parse_special));
   } else if (const auto* ids = std::get_if<std::vector<TokenId>>(&source)) {
-    input.prompt = *ids;
+    call.request.prompt = *ids;
   } else {
-    OCTET_RETURN_IF_ERROR(build_answer(std::get<Conversation>(source), input));
+    OCTET_RETURN_IF_ERROR(build_answer(std::get<Conversation>(source), call));
   }
-  return input;
+  return call;
 }
 
 }  // namespace octet

@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "launcher/generation.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/prompt_source.h"
+#include "runtime/session/generate_call.h"
 #include "runtime/session/session.h"
 #include "runtime/text/chat/chat_template.h"
 
@@ -46,12 +46,12 @@ class PromptBuilder {
 
   // kInvalidInput where the model has no tokenizer for text, no template for a conversation, or the conversation breaks
   // the rules.
-  Result<GenerationInput> build(const PromptSource& source, GenerationParams params);
+  Result<GenerateCall> build(const PromptSource& source, GenerationParams params);
 
  private:
   // Opened when the first conversation comes: without one, an unknown template is nobody's trouble.
   Result<const ChatTemplate*> chat_template(const Tokenizer& tokenizer);
-  Status build_answer(const Conversation& conversation, GenerationInput& input);
+  Status build_answer(const Conversation& conversation, GenerateCall& call);
 
   const Session& session_;
   ChatFlags flags_;

@@ -36,17 +36,17 @@ Status RemoteGeneration::run() {
   return ok_status();
 }
 
-std::optional<GenerateCall> RemoteGeneration::next_call() const {
+std::optional<ClientCall> RemoteGeneration::next_call() const {
   const auto unfinished = std::ranges::find(result_.outputs, FinishReason::kNone, &GenerationOutput::finish_reason);
   if (unfinished == result_.outputs.end()) return std::nullopt;
-  GenerateCall call = call_;
+  ClientCall call = call_;
   if (result_.num_tokens() == 0) return call;
   call.params.num_samples = 1;
   call.resume = {unfinished->token_ids, unfinished - result_.outputs.begin()};
   return call;
 }
 
-Result<RpcStatus> RemoteGeneration::stream(const GenerateCall& call) {
+Result<RpcStatus> RemoteGeneration::stream(const ClientCall& call) {
   std::optional<RpcStatus> end;
   ServiceClient::StreamCallbacks callbacks;
   callbacks.on_chunk = [&](const ReceivedChunk& chunk) {
@@ -64,7 +64,7 @@ Result<RpcStatus> RemoteGeneration::stream(const GenerateCall& call) {
   return *end;
 }
 
-Status RemoteGeneration::check_complete(const GenerateCall& call) const {
+Status RemoteGeneration::check_complete(const ClientCall& call) const {
   for (size_t i = 0; i < result_.outputs.size(); ++i) {
     const bool asked = !call.resume || call.resume->sample_index == static_cast<int64_t>(i);
     if (asked && result_.outputs[i].finish_reason == FinishReason::kNone) {

@@ -13,7 +13,7 @@ namespace octet {
 class RemoteGeneration {
  public:
   // call: with a seed. patience: how long a service may be away.
-  RemoteGeneration(ServiceClient& client, const GenerateCall& call, std::chrono::seconds patience,
+  RemoteGeneration(ServiceClient& client, const ClientCall& call, std::chrono::seconds patience,
                    const GenerationHooks& hooks, GenerationResult& result)
       : client_(client), call_(call), patience_(patience), hooks_(hooks), result_(result) {}
 
@@ -23,18 +23,18 @@ class RemoteGeneration {
   using Clock = std::chrono::steady_clock;
 
   // Until the stream's end; nothing is left to be told then.
-  Result<RpcStatus> stream(const GenerateCall& call);
+  Result<RpcStatus> stream(const ClientCall& call);
   // What is still to be asked: all, before the first token, else the first sample that has not ended.
-  std::optional<GenerateCall> next_call() const;
+  std::optional<ClientCall> next_call() const;
   // kFailed where a stream that ended well has left an output without an end.
-  Status check_complete(const GenerateCall& call) const;
+  Status check_complete(const ClientCall& call) const;
   void receive(const ReceivedChunk& chunk, size_t index);
   // Waits a little for a service that is away; `end` as a status when the patience is over, or it is not away.
   Status wait_for_service(const RpcStatus& end);
   void cancel_outputs();
 
   ServiceClient& client_;
-  const GenerateCall& call_;
+  const ClientCall& call_;
   const std::chrono::seconds patience_;
   const GenerationHooks& hooks_;
   GenerationResult& result_;

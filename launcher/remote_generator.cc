@@ -31,7 +31,7 @@ Status RemoteGenerator::check(const PromptSource& source, const GenerationParams
 
 Status RemoteGenerator::generate(const PromptSource& source, const GenerationParams& params,
                                  const GenerationHooks& hooks, GenerationResult& result) {
-  GenerateCall call{.model = model_.name, .input = prepare(source), .params = params};
+  ClientCall call{.model = model_.name, .input = prepare(source), .params = params};
   if (!call.params.sampling.seed) call.params.sampling.seed = draw_seed();
   result = {};
   result.seed = *call.params.sampling.seed;

@@ -4,15 +4,16 @@
 #include "launcher/batch_run.h"
 #include "launcher/client_flags.h"
 #include "launcher/commands/commands.h"
-#include "launcher/generation.h"
 #include "launcher/interrupt.h"
 #include "launcher/local_generator.h"
 #include "launcher/open_session.h"
 #include "launcher/output.h"
 #include "launcher/remote_generator.h"
+#include "launcher/result_json.h"
 #include "launcher/sampling_flags.h"
 #include "launcher/text_input.h"
 #include "runtime/base/log.h"
+#include "runtime/session/generation.h"
 
 namespace octet {
 namespace {
@@ -146,7 +147,7 @@ class GenerateCommand final : public Command {
       const GenerationOutput& output = result.outputs[i];
       OCTET_RETURN_IF_ERROR(output.status);
       if (json_) {
-        auto object = result.to_json(i);
+        auto object = result_json(result, i);
         if (result.outputs.size() > 1) object["index"] = i;
         OCTET_RETURN_IF_ERROR(print_line(dump_json(object)));
       } else if (!result.has_text) {

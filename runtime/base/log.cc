@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "runtime/base/process_end.h"
 #include "runtime/base/queued_writer.h"
 #include "runtime/base/quote.h"
 
@@ -131,6 +132,8 @@ std::string lost_lines(int64_t num_lines) {
 // a thread that waits for a reader cannot be.
 std::atomic<QueuedWriter*> known_errors = nullptr;
 
+std::atomic<void (*)(int exit_code)> process_end = nullptr;
+
 QueuedWriter& errors() {
   if (QueuedWriter* known = known_errors.load()) return *known;
   static const bool prepared = [] {
@@ -195,9 +198,12 @@ void flush_log() {
   if (const QueuedWriter* known = known_errors.load()) known->flush(kStall, kLongestFlush);
 }
 
+void set_process_end(void (*end)(int exit_code)) { process_end = end; }
+
 void end_process(int exit_code) {
   flush_log();
-  _exit(exit_code);
+  if (const auto end = process_end.load()) end(exit_code);
+  std::abort();
 }
 
 }  // namespace octet

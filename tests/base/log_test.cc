@@ -6,10 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "runtime/base/process_end.h"
 #include "runtime/base/utf8.h"
 #include "tests/base/temp_folder.h"
 
@@ -31,6 +33,7 @@ std::vector<std::string> logged(const LogOptions& options, const std::function<v
     ::dup2(::open((folder / "stderr").c_str(), O_WRONLY | O_APPEND), STDERR_FILENO);
     if (!init_log(options).ok()) ::_exit(1);
     speak();
+    set_process_end(_exit);
     end_process(0);
   }
   int status = 0;
@@ -40,6 +43,28 @@ std::vector<std::string> logged(const LogOptions& options, const std::function<v
   std::istringstream stream(read_file(folder / "stderr"));
   for (std::string line; std::getline(stream, line);) lines.push_back(line);
   return lines;
+}
+
+// How a child ends that calls end_process(2), as waitpid() has it.
+int status_of_end(void (*end)(int exit_code)) {
+  const pid_t child = ::fork();
+  OCTET_CHECK(child >= 0);
+  if (child == 0) {
+    set_process_end(end);
+    end_process(2);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return status;
+}
+
+TEST(Log, TheProcessEndsAsItsProgramSays) {
+  const int said = status_of_end([](int exit_code) { ::_exit(exit_code + 40); });
+  EXPECT_TRUE(WIFEXITED(said));
+  EXPECT_EQ(WEXITSTATUS(said), 42);
+  const int unsaid = status_of_end(nullptr);
+  EXPECT_TRUE(WIFSIGNALED(unsaid));
+  EXPECT_EQ(WTERMSIG(unsaid), SIGABRT);
 }
 
 void speak_of_a_request() {

@@ -20,6 +20,7 @@
 #include "comm/watchdog.h"
 #include "kernels/backend_factory.h"
 #include "runtime/base/log.h"
+#include "runtime/base/process_end.h"
 
 namespace octet {
 namespace {
@@ -118,6 +119,7 @@ Status run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   if (argc < 5) return 1;
+  octet::set_process_end(_exit);
   const octet::Status status = octet::run({argv + 1, argv + argc});
   if (!status.ok()) std::fprintf(stderr, "rank %d: %s\n", octet::launched_rank(), status.message().c_str());
   return status.exit_code();

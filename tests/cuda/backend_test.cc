@@ -1,10 +1,12 @@
 // What the CUDA backend says before anything runs on it.
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include "kernels/backend_factory.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/device_probe.h"
 #include "runtime/base/log.h"
+#include "runtime/base/process_end.h"
 #include "tests/cuda/cuda_fixture.h"
 
 namespace octet {
@@ -62,6 +64,7 @@ TEST_F(CudaBackendTest, WhatTheGpuHasNoMemoryForEndsTheProcessWithTheNumbers) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto allocate = [this] {
     OCTET_CHECK(init_log({.level = "error"}).ok());
+    set_process_end(_exit);
     backend_->allocate(size_t{1} << 40);
   };
   EXPECT_EXIT(allocate(), ::testing::ExitedWithCode(1),

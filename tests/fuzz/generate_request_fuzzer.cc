@@ -4,10 +4,10 @@
 #include <cstdint>
 
 #include "runtime/base/check.h"
-#include "runtime/service/grpc/answer.h"
 #include "runtime/service/grpc/request_parser.h"
 #include "runtime/service/grpc/rpc_status.h"
 #include "runtime/service/tenants.h"
+#include "runtime/session/output_assembler.h"
 
 namespace octet {
 namespace {
@@ -27,10 +27,9 @@ ServedModel make_model() {
   return model;
 }
 
-class NoSink final : public ResponseSink {
+class NoSink final : public OutputSink {
  public:
-  void push(v1::GenerateChunk) override {}
-  void finish(const grpc::Status&) override {}
+  void push(const GenerateCall&, OutputChunk) override {}
 };
 
 void check_refusal(const Status& status) {
@@ -41,7 +40,7 @@ void check_refusal(const Status& status) {
 }
 
 // Whatever salt a request names, the cached prefixes of a tenant that has its own are nobody else's.
-void check_policy(const GenerationJob& job) {
+void check_policy(const GenerateCall& job) {
   const std::string& salt = job.request.params.cache_salt;
   OCTET_CHECK(salt.size() <= 128);
   const TenantPolicy own{.name = "a"}, other{.name = "b"}, sharing{.name = "c", .own_cache = false};
@@ -65,7 +64,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   OCTET_CHECK(octet::validate_request(job->request, model.bounds).ok());
   octet::check_policy(*job);
   octet::NoSink sink;
-  const auto answer = octet::Answer::create(*job, model, sink);
+  const auto answer = octet::OutputAssembler::create(*job, model.tokenizer, sink);
   if (!answer.ok()) octet::check_refusal(answer.status());
   return 0;
 }

@@ -69,8 +69,8 @@ class CuttingProxy final : public v1::Generation::Service {
   std::atomic<int> num_cuts_ = 0, num_calls_ = 0;
 };
 
-GenerateCall call_of(PromptSource input, int64_t max_tokens, uint64_t seed) {
-  GenerateCall call{.input = std::move(input)};
+ClientCall call_of(PromptSource input, int64_t max_tokens, uint64_t seed) {
+  ClientCall call{.input = std::move(input)};
   call.params.sampling.seed = seed;
   call.params.sampling.temperature = 1.3;
   call.params.max_tokens = max_tokens;
@@ -79,8 +79,8 @@ GenerateCall call_of(PromptSource input, int64_t max_tokens, uint64_t seed) {
 }
 
 // Characters of several bytes, whole and broken: the byte tokens of a few of them are likelier than anything else.
-GenerateCall byte_call(uint64_t seed) {
-  GenerateCall call = call_of("Ein Übergang — naïve", 40, seed);
+ClientCall byte_call(uint64_t seed) {
+  ClientCall call = call_of("Ein Übergang — naïve", 40, seed);
   for (const int byte : {0xc3, 0xa9, 0xe2, 0x80, 0x94, 0xf0, 0x9f, 0x98, 0x80, 0x61}) {
     call.params.sampling.logit_bias[3 + byte] = 12;  // byte tokens stand behind the three control tokens
   }
@@ -88,7 +88,7 @@ GenerateCall byte_call(uint64_t seed) {
 }
 
 // The stream of a call, chunk by chunk.
-std::vector<ReceivedChunk> chunks_of(ServiceClient& client, const GenerateCall& call) {
+std::vector<ReceivedChunk> chunks_of(ServiceClient& client, const ClientCall& call) {
   std::vector<ReceivedChunk> chunks;
   std::optional<RpcStatus> end;
   const auto id = client.generate(call, {.on_chunk = [&](const ReceivedChunk& chunk) { chunks.push_back(chunk); },
@@ -106,7 +106,7 @@ std::string text_of(const std::vector<ReceivedChunk>& chunks) {
 }
 
 // Stop strings that the text almost meets hold it back at many places; one in its later part is met.
-void add_stops(const std::string& text, std::mt19937& random, GenerateCall& call) {
+void add_stops(const std::string& text, std::mt19937& random, ClientCall& call) {
   for (int i = 0; i < 6; ++i) {
     const std::string decoy = text.substr(random() % text.size(), 2 + random() % 8) + "\x01";
     if (is_valid_utf8(decoy)) call.params.stop.push_back(decoy);
@@ -128,12 +128,12 @@ class ResumeTest : public ::testing::Test {
   }
 
   // Resumes behind every chunk.
-  void expect_every_cut_is_healed(const GenerateCall& call) {
+  void expect_every_cut_is_healed(const ClientCall& call) {
     server_.runner().slow_down(milliseconds(1));  // a chunk for each token, hardly joined
     const std::vector<ReceivedChunk> whole = chunks_of(*client_, call);
     server_.runner().slow_down(milliseconds(0));
     std::string delivered;
-    GenerateCall rest = call;
+    ClientCall rest = call;
     rest.resume = ResumePoint{};
     for (size_t i = 0; i + 1 < whole.size(); ++i) {
       delivered += whole[i].text;
@@ -152,7 +152,7 @@ class ResumeTest : public ::testing::Test {
 TEST_F(ResumeTest, BehindAnyChunkTheTextGoesOn) {
   std::mt19937 random(5);
   for (uint64_t seed = 1; seed <= 2; ++seed) {
-    for (GenerateCall call : {call_of("In the beginning", 40, seed), byte_call(seed)}) {
+    for (ClientCall call : {call_of("In the beginning", 40, seed), byte_call(seed)}) {
       expect_every_cut_is_healed(call);
       add_stops(text_of(chunks_of(*client_, call)), random, call);
       ASSERT_GE(call.params.stop.size(), 2U);
@@ -162,7 +162,7 @@ TEST_F(ResumeTest, BehindAnyChunkTheTextGoesOn) {
   }
 }
 
-void expect_same_outputs(RemoteGenerator& generator, const GenerateCall& call, const GenerationResult& whole) {
+void expect_same_outputs(RemoteGenerator& generator, const ClientCall& call, const GenerationResult& whole) {
   GenerationResult cut;
   std::map<int64_t, std::string> told;
   const GenerationHooks hooks{.on_text = [&](int64_t index, const std::string& text) { told[index] += text; },
@@ -186,10 +186,10 @@ TEST_F(ResumeTest, AClientThatIsCutAgainAndAgainHasTheSameOutputs) {
   auto generator = RemoteGenerator::connect({.client = {.server = proxy.address()}, .resume_within = 60}, "", false);
   ASSERT_TRUE(generator.ok()) << generator.status().message();
   std::mt19937 random(9);
-  std::vector<GenerateCall> calls = {byte_call(3), call_of("In the beginning", 30, 4),
-                                     call_of(std::vector<ChatMessage>{{"user", "Where is the sea?"}}, 30, 5)};
+  std::vector<ClientCall> calls = {byte_call(3), call_of("In the beginning", 30, 4),
+                                   call_of(std::vector<ChatMessage>{{"user", "Where is the sea?"}}, 30, 5)};
   calls[1].params.num_samples = 2;
-  for (GenerateCall& call : calls) {
+  for (ClientCall& call : calls) {
     add_stops(text_of(chunks_of(*client_, call)), random, call);
     GenerationResult whole;
     const GenerationHooks quiet{.on_text = [](int64_t, const std::string&) {}, .should_stop = [] { return false; }};

@@ -169,7 +169,7 @@ TEST_F(ClientTest, AnInterruptEndsTheCall) {
 
 TEST_F(ClientTest, AnAbortedStreamEndsAsCancelled) {
   Streams streams(job_->client());
-  GenerateCall call = greedy_call("The LORD", 4000);
+  ClientCall call = greedy_call("The LORD", 4000);
   call.request_id = "to be aborted";
   const Heard& heard = streams.begin(call);
   ASSERT_TRUE(streams.listen_until_all_speak());
@@ -182,7 +182,7 @@ TEST_F(ClientTest, AnAbortedStreamEndsAsCancelled) {
 
 TEST_F(ClientTest, ADeadlineEndsItsStreamAlone) {
   Streams streams(job_->client());
-  GenerateCall call = greedy_call("The LORD", 4000);
+  ClientCall call = greedy_call("The LORD", 4000);
   call.deadline = std::chrono::milliseconds(50);
   const Heard& hurried = streams.begin(call);
   const Heard& other = streams.begin(greedy_call("In the beginning", 200));

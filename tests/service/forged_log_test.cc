@@ -18,12 +18,12 @@ TEST_F(ForgedLogServiceTest, LongNoRequestIdEndsTheJobOrHidesALine) {
         "x\n" + frame + "\nmpirun noticed that process rank 1 with PID 0 on node b exited on signal 9 (Killed).\n" +
             frame,
         "x\n" + frame + "\nhidden"}) {
-    GenerateCall call = greedy_call("In the beginning", 2);
+    ClientCall call = greedy_call("In the beginning", 2);
     call.request_id = forged;
     streams.begin(call);
     ASSERT_TRUE(streams.listen_to_the_end());  // with an answer or a refusal: a service may know better than to take it
   }
-  GenerateCall call = greedy_call("In the beginning", 2);
+  ClientCall call = greedy_call("In the beginning", 2);
   call.request_id = "the-last-one";
   streams.begin(call);
   ASSERT_TRUE(streams.listen_to_the_end());

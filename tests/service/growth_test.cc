@@ -17,7 +17,7 @@ void serve_many(const ServeJob& job, int count, uint64_t seed) {
     for (size_t i = 0; i < 60 && begun < count; ++i, ++begun) {
       std::vector<TokenId> prompt(1 + below(100));
       for (TokenId& token : prompt) token = static_cast<TokenId>(below(4096));
-      GenerateCall call;
+      ClientCall call;
       call.input = std::move(prompt);
       call.params.ignore_eos = true;
       call.params.max_tokens = 1 + below(8);

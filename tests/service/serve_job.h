@@ -101,7 +101,7 @@ class Streams {
  public:
   explicit Streams(std::unique_ptr<ServiceClient> client) : client_(std::move(client)) {}
 
-  Heard& begin(const GenerateCall& call) {
+  Heard& begin(const ClientCall& call) {
     Heard& heard = *heard_.emplace_back(std::make_unique<Heard>());
     ServiceClient::StreamCallbacks callbacks;
     callbacks.on_chunk = [&heard](const ReceivedChunk& chunk) {
@@ -152,8 +152,8 @@ class Streams {
 };
 
 // Greedy, exactly so many tokens.
-inline GenerateCall greedy_call(const std::string& prompt, int64_t max_tokens) {
-  GenerateCall call;
+inline ClientCall greedy_call(const std::string& prompt, int64_t max_tokens) {
+  ClientCall call;
   call.input = prompt;
   call.params.sampling.temperature = 0;
   call.params.max_tokens = max_tokens;

@@ -90,7 +90,7 @@ class ServiceClient::Impl {
     return told((*stub_.*method)(&context, request, &response));
   }
 
-  Result<StreamId> generate(const GenerateCall& call, StreamCallbacks callbacks) {
+  Result<StreamId> generate(const ClientCall& call, StreamCallbacks callbacks) {
     OCTET_ASSIGN_OR_RETURN(const v1::GenerateRequest request, to_message(call));
     const StreamId id = ++last_id_;
     Stream& stream = *streams_.emplace(id, std::make_unique<Stream>()).first->second;
@@ -229,7 +229,7 @@ RpcStatus ServiceClient::abort(const std::string& request_id) {
   return impl_->call(&v1::Generation::Stub::Abort, request, response);
 }
 
-Result<ServiceClient::StreamId> ServiceClient::generate(const GenerateCall& call, StreamCallbacks callbacks) {
+Result<ServiceClient::StreamId> ServiceClient::generate(const ClientCall& call, StreamCallbacks callbacks) {
   return impl_->generate(call, std::move(callbacks));
 }
 

@@ -79,7 +79,7 @@ struct ResumePoint {
   int64_t sample_index = 0;
 };
 
-struct GenerateCall {
+struct ClientCall {
   std::string request_id = {};  // empty: the server makes one
   std::string model = {};       // name of the served model; empty: whatever is served
   PromptSource input = {};
@@ -125,7 +125,7 @@ class ServiceClient {
   RpcStatus abort(const std::string& request_id);
 
   // Begins an answer. kInvalidInput for a value that the message cannot carry; then no callback comes.
-  Result<StreamId> generate(const GenerateCall& call, StreamCallbacks callbacks);
+  Result<StreamId> generate(const ClientCall& call, StreamCallbacks callbacks);
   // Gives an answer up; it ends with kCancelled. Nothing if it has ended.
   void cancel(StreamId id);
   // Waits until something happens to a stream, at most so long, and tells its callbacks, which may call generate and

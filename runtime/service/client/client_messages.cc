@@ -108,7 +108,7 @@ bool is_our_fault(grpc::StatusCode code) {
 
 }  // namespace
 
-Result<v1::GenerateRequest> to_message(const GenerateCall& call) {
+Result<v1::GenerateRequest> to_message(const ClientCall& call) {
   OCTET_RETURN_IF_ERROR(check_numbers(call.params));
   v1::GenerateRequest message;
   message.set_request_id(call.request_id);

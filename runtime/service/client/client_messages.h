@@ -10,7 +10,7 @@
 namespace octet {
 
 // kInvalidInput for a number that the message has no room for.
-Result<v1::GenerateRequest> to_message(const GenerateCall& call);
+Result<v1::GenerateRequest> to_message(const ClientCall& call);
 // Token ids are theirs already, and become an empty text.
 v1::TokenizeRequest to_tokenize_message(const PromptSource& source);
 ReceivedChunk from_message(const v1::GenerateChunk& message);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/service/grpc/call_deadline.h"
+#include "runtime/service/grpc/output_message.h"
 #include "runtime/service/grpc/rpc_status.h"
 
 namespace octet {
@@ -23,21 +24,21 @@ std::string why_stalled(OpenRpc::Clock::duration limit) {
 }
 
 // The client is gone, or its deadline is.
-grpc::Status why_abandoned(const grpc::CallbackServerContext& context) {
+CallEnd why_abandoned(const grpc::CallbackServerContext& context) {
   const bool late = GenerationCall::Clock::now() >= call_deadline(context);
-  return late ? rpc_error(grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed")
-              : rpc_error(grpc::StatusCode::CANCELLED, "the client has gone");
+  if (late) return {.code = CallEndCode::kDeadline, .message = "the deadline has passed"};
+  return {.code = CallEndCode::kCancelled, .message = "the client has gone"};
 }
 
 }  // namespace
 
-void CallOfRpc::end(const grpc::Status& status) const {
+void CallOfRpc::end(const CallEnd& end) const {
   std::shared_ptr<GenerationCall> call;
   {
     const std::lock_guard lock(mutex_);
     call = call_.lock();
   }
-  if (call != nullptr) call->end(status);
+  if (call != nullptr) call->end(end);
 }
 
 void append_chunk(v1::GenerateChunk&& from, v1::GenerateChunk& to) {
@@ -58,7 +59,8 @@ void StreamRpc::set_call(const std::shared_ptr<GenerationCall>& call) {
   if (context_.IsCancelled()) OnCancel();
 }
 
-void StreamRpc::push(v1::GenerateChunk chunk) {
+void StreamRpc::push(const GenerateCall& call, OutputChunk output) {
+  v1::GenerateChunk chunk = to_message(call, std::move(output));
   const auto size = static_cast<int64_t>(chunk.ByteSizeLong());
   {
     const std::lock_guard lock(mutex_);
@@ -78,7 +80,9 @@ void StreamRpc::push(v1::GenerateChunk chunk) {
   send_next();
 }
 
-void StreamRpc::finish(const grpc::Status& status) {
+void StreamRpc::finish(const CallEnd& how) { end(rpc_status(how)); }
+
+void StreamRpc::end(const grpc::Status& status) {
   {
     const std::lock_guard lock(mutex_);
     if (ending_) return;
@@ -121,7 +125,7 @@ void StreamRpc::OnWriteDone(bool ok) {
   }
   if (!ok) {
     OnCancel();
-    finish(rpc_error(grpc::StatusCode::CANCELLED, "the client has gone"));
+    end(rpc_error(grpc::StatusCode::CANCELLED, "the client has gone"));
   }
   send_next();
 }
@@ -146,7 +150,8 @@ void StreamRpc::OnCancel() {
     const std::lock_guard lock(mutex_);
     given_up = given_up_;
   }
-  call_.end(given_up.empty() ? why_abandoned(context_) : rpc_error(grpc::StatusCode::RESOURCE_EXHAUSTED, given_up));
+  const CallEnd slow{.code = CallEndCode::kExhausted, .message = given_up};
+  call_.end(given_up.empty() ? why_abandoned(context_) : slow);
 }
 
 void StreamRpc::OnDone() {
@@ -191,12 +196,13 @@ std::shared_ptr<UnaryRpc> UnaryRpc::create(const RpcContext& from, v1::GenerateR
   return rpc;
 }
 
-void UnaryRpc::push(v1::GenerateChunk chunk) {
+void UnaryRpc::push(const GenerateCall& call, OutputChunk output) {
+  v1::GenerateChunk chunk = to_message(call, std::move(output));
   num_bytes_ += static_cast<int64_t>(chunk.ByteSizeLong());
   if (num_bytes_ > from_.max_outbox_bytes) {
-    return call_.end(rpc_error(
-        grpc::StatusCode::RESOURCE_EXHAUSTED,
-        fmt::format("the answer has more than {} bytes: GenerateStream gives it in parts", from_.max_outbox_bytes)));
+    return call_.end({.code = CallEndCode::kExhausted,
+                      .message = fmt::format("the answer has more than {} bytes: GenerateStream gives it in parts",
+                                             from_.max_outbox_bytes)});
   }
   change([&] {
     const int index = static_cast<int>(chunk.index());
@@ -204,6 +210,8 @@ void UnaryRpc::push(v1::GenerateChunk chunk) {
     append_chunk(std::move(chunk), *response_.mutable_outputs(index));
   });
 }
+
+void UnaryRpc::finish(const CallEnd& how) { end(rpc_status(how)); }
 
 void UnaryRpc::set_call(const std::shared_ptr<GenerationCall>& call) {
   call_.set(call);

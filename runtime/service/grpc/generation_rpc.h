@@ -9,9 +9,8 @@
 #include <memory>
 #include <mutex>
 
-#include "runtime/service/grpc/generation_call.h"
+#include "runtime/service/generation_call.h"
 #include "runtime/service/grpc/open_rpcs.h"
-#include "runtime/service/grpc/response_sink.h"
 #include "runtime/service/octet.pb.h"
 
 namespace octet {
@@ -33,7 +32,7 @@ class CallOfRpc {
     const std::lock_guard lock(mutex_);
     call_ = call;
   }
-  void end(const grpc::Status& status) const;
+  void end(const CallEnd& end) const;
 
  private:
   mutable std::mutex mutex_;
@@ -42,15 +41,17 @@ class CallOfRpc {
 
 // GenerateStream. What the client has not read yet waits in an outbox, in few large chunks; a client that lets the
 // outbox grow over its limit is given up.
-class StreamRpc final : public grpc::ServerWriteReactor<v1::GenerateChunk>, public ResponseSink, public OpenRpc {
+class StreamRpc final : public grpc::ServerWriteReactor<v1::GenerateChunk>, public CallSink, public OpenRpc {
  public:
   static std::shared_ptr<StreamRpc> create(const RpcContext& from);
 
   // Who is to know when the client gives up; at once, if it has.
   void set_call(const std::shared_ptr<GenerationCall>& call);
 
-  void push(v1::GenerateChunk chunk) override;
-  void finish(const grpc::Status& status) override;
+  void push(const GenerateCall& call, OutputChunk output) override;
+  void finish(const CallEnd& how) override;
+  // The same with a status of gRPC's: of what has become no call.
+  void end(const grpc::Status& status);
   void drop_if_stalled(Clock::duration limit) override;
 
   void OnWriteDone(bool ok) override;
@@ -115,14 +116,14 @@ class AnswerRpc : public grpc::ServerUnaryReactor, public OpenRpc {
 };
 
 // Generate: the answer as a whole. Where it grows over the outbox's limit the call ends.
-class UnaryRpc final : public AnswerRpc, public ResponseSink {
+class UnaryRpc final : public AnswerRpc, public CallSink {
  public:
   static std::shared_ptr<UnaryRpc> create(const RpcContext& from, v1::GenerateResponse& response);
 
   void set_call(const std::shared_ptr<GenerationCall>& call);
 
-  void push(v1::GenerateChunk chunk) override;
-  void finish(const grpc::Status& status) override { end(status); }
+  void push(const GenerateCall& call, OutputChunk output) override;
+  void finish(const CallEnd& how) override;
   void OnCancel() override;
 
  private:

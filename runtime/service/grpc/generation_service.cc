@@ -30,8 +30,8 @@ double seconds_between(GenerationCall::Clock::time_point from, GenerationCall::C
 // Nobody can guess the id of another's request.
 std::string draw_request_id() { return "octet-" + random_hex(16); }
 
-grpc::Status too_much_to_read() {
-  return rpc_retry(RpcCode::RESOURCE_EXHAUSTED, "too many requests wait to be read", kRetryWhileFull);
+CallEnd too_much_to_read() {
+  return {.code = CallEndCode::kExhausted, .message = "too many requests wait to be read", .retry = kRetryWhileFull};
 }
 
 v1::ServerInfo::State to_proto(ServiceState state) {
@@ -70,26 +70,27 @@ void GenerationService::serve(EngineThread& engine) {
 
 void GenerationService::drain() {
   state_ = ServiceState::kDraining;
-  calls_.close(rpc_error(RpcCode::UNAVAILABLE, "the server is draining: it takes no new requests"));
+  calls_.close({.code = CallEndCode::kUnavailable, .message = "the server is draining: it takes no new requests"});
 }
 
 void GenerationService::end_drain(milliseconds limit) {
   const double seconds = std::chrono::duration<double>(limit).count();
   log_warning("the drain has taken {:g} s: {} requests under way are ended, for their clients to resume elsewhere",
               seconds, calls_.num_live());
-  calls_.end_all(rpc_retry(
-      RpcCode::DEADLINE_EXCEEDED,
-      fmt::format("the server ends: its drain has taken {:g} s; what has come is good, and another server, or this one "
-                  "when it is back, goes on after it (resume.token_ids, with the same request and seed)",
-                  seconds),
-      kRetryAfterDrain));
+  calls_.end_all(
+      {.code = CallEndCode::kDeadline,
+       .message = fmt::format(
+           "the server ends: its drain has taken {:g} s; what has come is good, and another server, or this one "
+           "when it is back, goes on after it (resume.token_ids, with the same request and seed)",
+           seconds),
+       .retry = kRetryAfterDrain});
 }
 
 void GenerationService::fail(const std::string& why) {
   state_ = ServiceState::kFailed;
-  const grpc::Status status = rpc_error(RpcCode::UNAVAILABLE, why);
-  calls_.close(status);
-  calls_.end_all(status);
+  const CallEnd end{.code = CallEndCode::kUnavailable, .message = why};
+  calls_.close(end);
+  calls_.end_all(end);
 }
 
 void GenerationService::on_step(const StepFacts& facts, const EngineStats& stats) {
@@ -176,10 +177,17 @@ grpc::Status GenerationService::check_request(const v1::GenerateRequest& request
 
 std::shared_ptr<GenerationCall> GenerationService::make_call(const grpc::CallbackServerContext& context,
                                                              const Caller& caller, const std::string& request_id,
-                                                             std::shared_ptr<ResponseSink> sink) {
+                                                             std::shared_ptr<CallSink> sink) {
   return std::make_shared<GenerationCall>(
-      request_id.empty() ? draw_request_id() : request_id, caller, call_deadline(context), std::move(sink),
-      [this](const GenerationCall& call, const grpc::Status& status) { on_end(call, status); });
+      request_id.empty() ? draw_request_id() : request_id, caller, call_deadline(context), std::move(sink), *this,
+      [this](const GenerationCall& call, const CallEnd& end) { on_end(call, end); });
+}
+
+template <typename Rpc>
+void GenerationService::refuse(Rpc& rpc, const std::string& request_id, const grpc::Status& status) {
+  metrics_.on_failure(failure_reason(status.error_code()));
+  log_event(LogLevel::kDebug, {{"request", request_id}}, "refused: " + status.error_message());
+  rpc.end(status);
 }
 
 template <typename Rpc>
@@ -205,7 +213,7 @@ Rpc* GenerationService::take(grpc::CallbackServerContext& context, const grpc::B
     const auto request = std::make_shared<v1::GenerateRequest>();
     if (const auto call = begin_call(context, caller, bytes, *request, rpc)) parse(call, *request);
   });
-  if (!posted) refuse(*rpc, "", too_much_to_read());
+  if (!posted) refuse(*rpc, "", rpc_status(too_much_to_read()));
   return rpc.get();
 }
 
@@ -223,7 +231,7 @@ std::shared_ptr<GenerationCall> GenerationService::begin_call(const grpc::Callba
     return ok_status();
   });
   if (status.ok()) status = rpc_status(room);
-  if (status.ok()) status = calls_.add(call);
+  if (status.ok()) status = rpc_status(calls_.add(call));
   if (!status.ok()) {
     refuse(*rpc, request.request_id(), status);
     return nullptr;
@@ -232,27 +240,21 @@ std::shared_ptr<GenerationCall> GenerationService::begin_call(const grpc::Callba
   return call;
 }
 
-void GenerationService::refuse(ResponseSink& rpc, const std::string& request_id, const grpc::Status& status) {
-  metrics_.on_failure(failure_reason(status.error_code()));
-  log_event(LogLevel::kDebug, {{"request", request_id}}, "refused: " + status.error_message());
-  rpc.finish(status);
-}
-
 void GenerationService::parse(const std::shared_ptr<GenerationCall>& call, const v1::GenerateRequest& request) {
   if (call->ended()) return;
   const Status status = or_out_of_memory([&]() -> Status {
-    OCTET_ASSIGN_OR_RETURN(auto job, parse_generate(request, facts_.model, facts_.limits));
-    OCTET_RETURN_IF_ERROR(apply_policy(*call->caller().tenant, job));
-    OCTET_RETURN_IF_ERROR(call->set_job(std::move(job), facts_.model));
+    OCTET_ASSIGN_OR_RETURN(GenerateCall asked, parse_generate(request, facts_.model, facts_.limits));
+    OCTET_RETURN_IF_ERROR(apply_policy(*call->caller().tenant, asked));
+    OCTET_RETURN_IF_ERROR(call->set_call(std::move(asked), facts_.model.tokenizer));
     engine_.load()->submit(call);
     return ok_status();
   });
-  if (!status.ok()) call->end(rpc_status(status));
+  if (!status.ok()) call->end(refusal(status));
 }
 
-Status GenerationService::apply_policy(Tenant& tenant, GenerationJob& job) {
+Status GenerationService::apply_policy(Tenant& tenant, GenerateCall& asked) {
   const TenantPolicy policy = tenant.policy();
-  Request& request = job.request;
+  Request& request = asked.request;
   if (request.priority > policy.max_priority) {
     metrics_.on_tenant_refusal(policy.name, "priority");
     return invalid_input("priority: {} is more than {}, the most that this caller may ask for", request.priority,
@@ -263,9 +265,10 @@ Status GenerationService::apply_policy(Tenant& tenant, GenerationJob& job) {
   return ok_status();
 }
 
-void GenerationService::on_end(const GenerationCall& call, const grpc::Status& status) {
+void GenerationService::on_end(const GenerationCall& call, const CallEnd& end) {
   calls_.remove(call);
-  if (status.ok()) return;
+  if (end.ok()) return;
+  const grpc::Status status = rpc_status(end);
   metrics_.on_failure(failure_reason(status.error_code()));
   log_event(LogLevel::kInfo,
             {{"request", call.request_id()},
@@ -312,7 +315,7 @@ grpc::ServerUnaryReactor* GenerationService::run_later(grpc::CallbackServerConte
     const Status room = or_out_of_memory([&] { return do_work(done); });
     rpc->end(room.ok() ? done : rpc_status(room));
   });
-  if (!posted) rpc->end(too_much_to_read());
+  if (!posted) rpc->end(rpc_status(too_much_to_read()));
   return rpc.get();
 }
 
@@ -378,7 +381,7 @@ grpc::ServerUnaryReactor* GenerationService::Abort(grpc::CallbackServerContext* 
   const grpc::Status status = identify(*context, caller);
   if (status.ok()) {
     for (const auto& call : calls_.find(caller, request->request_id())) {
-      call->end(rpc_error(RpcCode::CANCELLED, "aborted"));
+      call->end({.code = CallEndCode::kCancelled, .message = "aborted"});
     }
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();

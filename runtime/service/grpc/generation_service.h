@@ -6,11 +6,12 @@
 #include <memory>
 #include <string>
 
-#include "runtime/service/grpc/call_registry.h"
-#include "runtime/service/grpc/engine_thread.h"
+#include "runtime/engine/engine_thread.h"
+#include "runtime/service/call_registry.h"
 #include "runtime/service/grpc/generation_methods.h"
 #include "runtime/service/grpc/generation_rpc.h"
 #include "runtime/service/grpc/open_rpcs.h"
+#include "runtime/service/grpc/request_parser.h"
 #include "runtime/service/metrics/model_metrics.h"
 #include "runtime/service/metrics/service_metrics.h"
 #include "runtime/service/octet.grpc.pb.h"
@@ -31,7 +32,7 @@ struct ServiceFacts {
 };
 
 // gRPC calls the handlers from its threads; the other functions may be called by any thread, too.
-class GenerationService final : public GenerationMethods, public EngineObserver {
+class GenerationService final : public GenerationMethods, public EngineObserver, public CallObserver {
  public:
   // The metrics outlive it. on_engine_failure: called once, by the engine's thread, if the model fails.
   GenerationService(ServiceFacts facts, ServiceMetrics& metrics, std::function<void(const Status&)> on_engine_failure);
@@ -82,7 +83,7 @@ class GenerationService final : public GenerationMethods, public EngineObserver 
   grpc::Status check_call(const grpc::CallbackServerContext& context, Caller& caller);
   grpc::Status check_request(const v1::GenerateRequest& request) const;
   // A parsed request within its tenant's policy.
-  Status apply_policy(Tenant& tenant, GenerationJob& job);
+  Status apply_policy(Tenant& tenant, GenerateCall& asked);
   // Takes a generating RPC: errors end it, else its request is read and parsed and goes to the engine. A large one is
   // read when its turn comes among those that wait to be parsed.
   template <typename Rpc>
@@ -93,11 +94,12 @@ class GenerationService final : public GenerationMethods, public EngineObserver 
                                              const grpc::ByteBuffer& bytes, v1::GenerateRequest& request,
                                              const std::shared_ptr<Rpc>& rpc);
   // Ends an RPC that never became a call.
-  void refuse(ResponseSink& rpc, const std::string& request_id, const grpc::Status& status);
+  template <typename Rpc>
+  void refuse(Rpc& rpc, const std::string& request_id, const grpc::Status& status);
   void parse(const std::shared_ptr<GenerationCall>& call, const v1::GenerateRequest& request);
   std::shared_ptr<GenerationCall> make_call(const grpc::CallbackServerContext& context, const Caller& caller,
-                                            const std::string& request_id, std::shared_ptr<ResponseSink> sink);
-  void on_end(const GenerationCall& call, const grpc::Status& status);
+                                            const std::string& request_id, std::shared_ptr<CallSink> sink);
+  void on_end(const GenerationCall& call, const CallEnd& end);
   RpcContext rpc_context(grpc::CallbackServerContext& context) {
     return {context, rpcs_, facts_.limits.max_outbox_bytes};
   }

@@ -103,7 +103,7 @@ Status parse_stopping(const v1::Stopping& from, const ServiceLimits& limits, Gen
   return ok_status();
 }
 
-void parse_response(const v1::ResponseOptions& from, GenerationJob& job) {
+void parse_response(const v1::ResponseOptions& from, GenerateCall& job) {
   if (from.has_logprobs()) job.request.params.logprobs = from.logprobs();
   if (from.has_prompt_logprobs()) job.request.prompt_logprobs = from.prompt_logprobs();
   job.request.routed_experts = from.routed_experts();
@@ -129,7 +129,7 @@ Status parse_resume(const v1::GenerateRequest& from, Request& request) {
 
 // Where nothing is to be generated the engine reads the prompt for its log-probabilities alone. An echo needs no model,
 // yet takes the same way: one token is read.
-void read_prompt_without_output(const GenerationJob& job, Request& request) {
+void read_prompt_without_output(const GenerateCall& job, Request& request) {
   if (request.params.max_tokens != 0 || request.prompt.empty()) return;
   const bool nothing_to_score = !request.prompt_logprobs || request.prompt.size() == 1;
   if (job.echo || request.prompt_logprobs) {
@@ -142,9 +142,9 @@ void read_prompt_without_output(const GenerationJob& job, Request& request) {
 
 }  // namespace
 
-Result<GenerationJob> parse_generate(const v1::GenerateRequest& from, const ServedModel& model,
-                                     const ServiceLimits& limits) {
-  GenerationJob job;
+Result<GenerateCall> parse_generate(const v1::GenerateRequest& from, const ServedModel& model,
+                                    const ServiceLimits& limits) {
+  GenerateCall job;
   job.request_id = from.request_id();
   Request& request = job.request;
   request.params.sampling = model.defaults.sampling();

@@ -2,7 +2,6 @@
 
 #include <google/protobuf/message_lite.h>
 
-#include "runtime/base/check.h"
 #include "runtime/base/utf8.h"
 #include "runtime/service/octet.pb.h"
 
@@ -36,6 +35,28 @@ v1::StatusDetails make_details(grpc::StatusCode code, const std::string& message
 
 grpc::Status with_details(grpc::StatusCode code, const std::string& message, const v1::StatusDetails& details) {
   return {code, message, details.SerializeAsString()};
+}
+
+grpc::StatusCode rpc_code(CallEndCode code) {
+  switch (code) {
+    case CallEndCode::kOk:
+      return grpc::StatusCode::OK;
+    case CallEndCode::kInvalidArgument:
+      return grpc::StatusCode::INVALID_ARGUMENT;
+    case CallEndCode::kAlreadyExists:
+      return grpc::StatusCode::ALREADY_EXISTS;
+    case CallEndCode::kExhausted:
+      return grpc::StatusCode::RESOURCE_EXHAUSTED;
+    case CallEndCode::kDeadline:
+      return grpc::StatusCode::DEADLINE_EXCEEDED;
+    case CallEndCode::kCancelled:
+      return grpc::StatusCode::CANCELLED;
+    case CallEndCode::kUnavailable:
+      return grpc::StatusCode::UNAVAILABLE;
+    case CallEndCode::kInternal:
+      return grpc::StatusCode::INTERNAL;
+  }
+  return grpc::StatusCode::INTERNAL;
 }
 
 }  // namespace
@@ -99,12 +120,13 @@ grpc::Status missing_key() {
   return rpc_error(grpc::StatusCode::UNAUTHENTICATED, "the metadata \"authorization: Bearer KEY\" is missing or wrong");
 }
 
-grpc::Status rpc_status(const Status& status) {
-  if (status.ok()) return grpc::Status::OK;
-  if (status.code() != StatusCode::kInvalidInput) return rpc_error(grpc::StatusCode::INTERNAL, status.message());
-  const auto colon = status.message().find(": ");
-  OCTET_CHECK(colon != std::string::npos, "no field in '{}'", status.message());
-  return rpc_bad_field(status.message().substr(0, colon), status.message().substr(colon + 2));
+grpc::Status rpc_status(const CallEnd& end) {
+  if (end.ok()) return grpc::Status::OK;
+  if (!end.field.empty()) return rpc_bad_field(end.field, end.message);
+  const grpc::StatusCode code = rpc_code(end.code);
+  return end.retry ? rpc_retry(code, end.message, *end.retry) : rpc_error(code, end.message);
 }
+
+grpc::Status rpc_status(const Status& status) { return rpc_status(refusal(status)); }
 
 }  // namespace octet

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "runtime/base/status.h"
+#include "runtime/session/call_end.h"
 
 namespace octet {
 
@@ -18,6 +19,7 @@ grpc::Status rpc_retry(grpc::StatusCode code, const std::string& message, std::c
 grpc::Status rpc_bad_field(const std::string& field, const std::string& description);
 // UNAUTHENTICATED.
 grpc::Status missing_key();
+grpc::Status rpc_status(const CallEnd& end);
 // INTERNAL: what came cannot be parsed.
 grpc::Status not_a_message();
 // A code as the metrics and the log name it.

@@ -26,33 +26,34 @@ constexpr seconds kFailTime{1};              // for clients to hear of a failure
 constexpr milliseconds kLastBytes{100};      // for what is sent to leave the process
 
 // Of the service's own first request.
-class FirstToken final : public ResponseSink {
+class FirstToken final : public CallSink {
  public:
-  void push(v1::GenerateChunk) override {}
-  void finish(const grpc::Status& status) override { done_.set_value(status); }
-  grpc::Status wait() { return done_.get_future().get(); }
+  void push(const GenerateCall&, OutputChunk) override {}
+  void finish(const CallEnd& end) override { done_.set_value(end); }
+  CallEnd wait() { return done_.get_future().get(); }
 
  private:
-  std::promise<grpc::Status> done_;
+  std::promise<CallEnd> done_;
 };
 
 bool is_health(std::string_view path) {
   return path.starts_with(fmt::format("/{}/", grpc::health::v1::Health::service_full_name()));
 }
 
-Status compute_a_token(EngineThread& engine, const ServedModel& model) {
-  GenerationJob job;
-  job.request.prompt = {model.special_tokens().begin};
-  job.request.params.max_tokens = 1;
-  job.request.params.sampling.temperature = 0;
-  job.request.params.sampling.seed = 0;
+Status compute_a_token(EngineThread& engine, const ServedModel& model, CallObserver& observer) {
+  GenerateCall asked;
+  asked.request.prompt = {model.special_tokens().begin};
+  asked.request.params.max_tokens = 1;
+  asked.request.params.sampling.temperature = 0;
+  asked.request.params.sampling.seed = 0;
   const auto sink = std::make_shared<FirstToken>();
   const auto never = GenerationCall::Clock::time_point::max();
-  auto call = std::make_shared<GenerationCall>("warm-up", Caller{}, never, sink, [](const auto&, const auto&) {});
-  OCTET_RETURN_IF_ERROR(call->set_job(std::move(job), model));
+  auto call =
+      std::make_shared<GenerationCall>("warm-up", Caller{}, never, sink, observer, [](const auto&, const auto&) {});
+  OCTET_RETURN_IF_ERROR(call->set_call(std::move(asked), model.tokenizer));
   engine.submit(std::move(call));
-  const grpc::Status status = sink->wait();
-  return status.ok() ? ok_status() : failed("the first token: {}", status.error_message());
+  const CallEnd end = sink->wait();
+  return end.ok() ? ok_status() : failed("the first token: {}", end.message);
 }
 
 }  // namespace
@@ -163,7 +164,7 @@ std::string Server::metrics_address() const {
 Status Server::serve(ModelRunner& runner) {
   const ServedModel& model = impl_->service.facts().model;
   impl_->engine = std::make_unique<EngineThread>(runner, model.engine, impl_->service);
-  OCTET_RETURN_IF_ERROR(compute_a_token(*impl_->engine, model));
+  OCTET_RETURN_IF_ERROR(compute_a_token(*impl_->engine, model, impl_->service));
   impl_->service.serve(*impl_->engine);
   const std::lock_guard lock(impl_->health_mutex);
   impl_->update_health();

@@ -62,8 +62,8 @@ class Strangers {
   std::vector<int> connections_;
 };
 
-GenerateCall wrong_call(uint64_t number) {
-  GenerateCall call = greedy_call("wrong", 10);
+ClientCall wrong_call(uint64_t number) {
+  ClientCall call = greedy_call("wrong", 10);
   switch (number % 5) {
     case 0:
       call.params.sampling.top_p = 7;
@@ -100,7 +100,7 @@ void harm_service(const ServeJob& job, int number) {
     }
     case 1: {  // deadlines
       for (int i = 0; i < 200; ++i) {
-        GenerateCall call = greedy_call("In the beginning", kLong);
+        ClientCall call = greedy_call("In the beginning", kLong);
         call.deadline = std::chrono::milliseconds(1 + i % 50);
         streams.begin(call);
       }

@@ -2,60 +2,51 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
-#include <vector>
 
-#include "launcher/generation_result.h"
 #include "runtime/engine/engine.h"
-#include "runtime/text/text_stream.h"
+#include "runtime/session/generation_result.h"
+#include "runtime/session/output_assembler.h"
 
 namespace octet {
-
-// A prompt and what is asked of its output.
-struct GenerationInput {
-  std::vector<TokenId> prompt;
-  GenerationParams params;
-  std::vector<TokenId> eos_ids;
-  bool is_chat = false;  // the output is an answer of its own, not the prompt's continuation
-};
 
 // Without a --max-tokens, `generate` ends after so many tokens, or at the context's end.
 void apply_default_max_tokens(GenerationParams& params, int64_t num_prompt_tokens, int64_t max_context);
 
 // Submits itself to an engine and collects; must outlive its request. All calls from the engine's thread.
-class Generation {
+class Generation final : private OutputSink {
  public:
   // Text of sample `index` as it is released; empty pieces are not told.
   using OnText = std::function<void(int64_t index, const std::string& text)>;
 
   // tokenizer: null leaves text out. An unset seed is drawn.
-  Generation(GenerationInput input, const Tokenizer* tokenizer, OnText on_text = {});
+  Generation(GenerateCall call, const Tokenizer* tokenizer, OnText on_text = {});
+
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
 
   // What submit() would refuse, told before there is an engine.
-  Status validate(const RequestBounds& bounds) const;
-  // kInvalidInput as Engine::submit and TextStream::create say; then on_done is not called.
+  Status validate(const RequestBounds& bounds);
+  // kInvalidInput as Engine::submit and OutputAssembler::create say; then on_done is not called.
   Status submit(Engine& engine, std::function<void()> on_done = {});
 
   // Of the request. REQUIRES: submitted.
   RequestId id() const { return id_; }
-  bool done() const { return num_finished_ == result_.outputs.size(); }
+  bool done() const { return assembler_ && assembler_->done(); }
   const GenerationResult& result() const { return result_; }
 
  private:
-  Request request() const;
-  Result<std::vector<TextStream>> make_streams() const;
-  bool on_token(const TokenEvent& event);
+  void push(const GenerateCall& call, OutputChunk chunk) override;
   void on_finish(const FinishEvent& event);
-  void release(size_t index, const std::string& text);
 
-  GenerationInput input_;
+  GenerateCall call_;
   const Tokenizer* tokenizer_;
   OnText on_text_;
   std::function<void()> on_done_;
-  std::vector<TextStream> streams_;  // of each sample; none without a tokenizer
+  std::optional<OutputAssembler> assembler_;  // once submitted
   GenerationResult result_;
   RequestId id_ = 0;
-  size_t num_finished_ = 0;
 };
 
 }  // namespace octet

@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,8 +37,6 @@ class GenerationResult {
   // A token of output `index` has come. logprobs: null where none were asked for.
   void add_token(size_t index, TokenId token_id, const Logprobs* logprobs);
 
-  // The object of `generate --json` for one sample.
-  nlohmann::ordered_json to_json(size_t index) const;
   int64_t num_tokens() const { return num_tokens_; }  // of all outputs, so far
   double time_to_first_token() const { return seconds(begun_, first_token_); }
   double prefill_tokens_per_second() const;

@@ -1,9 +1,8 @@
-#include "runtime/service/grpc/engine_thread.h"
+#include "runtime/engine/engine_thread.h"
 
 #include <utility>
 
 #include "runtime/base/out_of_memory.h"
-#include "runtime/service/grpc/rpc_status.h"
 
 namespace octet {
 
@@ -20,7 +19,7 @@ EngineThread::~EngineThread() {
   thread_.join();
 }
 
-void EngineThread::submit(std::shared_ptr<GenerationCall> call) {
+void EngineThread::submit(std::shared_ptr<EngineCall> call) {
   const std::lock_guard lock(mutex_);
   submitted_.push_back(std::move(call));
   work_.notify_one();
@@ -35,11 +34,11 @@ Status EngineThread::run(const std::stop_token& stop) {
   while (take_submitted(stop)) {
     cancel_ended();
     const Result<bool> stepped = engine_.step();
-    std::erase_if(calls_, [](const auto& entry) { return entry.second->answer().done(); });
+    std::erase_if(calls_, [](const auto& entry) { return entry.second->done(); });
     publish();
     if (!stepped.ok()) return stepped.status();
     observer_.on_step(engine_.last_step(), current_stats());
-    const std::chrono::duration<double> round = GenerationCall::Clock::now() - round_begin_;
+    const std::chrono::duration<double> round = Clock::now() - round_begin_;
     service_seconds_ += round.count() - engine_.last_step().seconds.total();
   }
   return ok_status();
@@ -47,12 +46,12 @@ Status EngineThread::run(const std::stop_token& stop) {
 
 // Waits for work if there is none; whether to go on.
 bool EngineThread::take_submitted(const std::stop_token& stop) {
-  std::vector<std::shared_ptr<GenerationCall>> taken;
+  std::vector<std::shared_ptr<EngineCall>> taken;
   {
     std::unique_lock lock(mutex_);
     if (calls_.empty()) work_.wait(lock, stop, [this] { return !submitted_.empty(); });
     if (stop.stop_requested()) return false;
-    round_begin_ = GenerationCall::Clock::now();
+    round_begin_ = Clock::now();
     taken.swap(submitted_);
   }
   for (const auto& call : taken) start(call);
@@ -60,48 +59,29 @@ bool EngineThread::take_submitted(const std::stop_token& stop) {
   return true;
 }
 
-void EngineThread::start(const std::shared_ptr<GenerationCall>& call) {
+void EngineThread::start(const std::shared_ptr<EngineCall>& call) {
   if (call->ended()) return;
-  GenerationCall& known = *call;
+  EngineCall& known = *call;
   RequestCallbacks callbacks;
-  callbacks.on_token = [this, &known](const TokenEvent& event) {
-    observer_.on_token(known, event);
-    return known.answer().on_token(event);
-  };
-  callbacks.on_finish = [this, &known](const FinishEvent& event) { on_finish(known, event); };
-  callbacks.on_prompt_logprobs = [&known](const PromptTokenEvent& event) { known.answer().on_prompt_logprobs(event); };
-  const auto id = or_out_of_memory([&] { return engine_.submit(known.job().request, std::move(callbacks)); });
+  callbacks.on_token = [&known](const TokenEvent& event) { return known.on_token(event); };
+  callbacks.on_finish = [&known](const FinishEvent& event) { known.on_finish(event); };
+  callbacks.on_prompt_logprobs = [&known](const PromptTokenEvent& event) { known.on_prompt_logprobs(event); };
+  const auto id = or_out_of_memory([&] { return engine_.submit(known.request(), std::move(callbacks)); });
   if (id.ok()) {
     calls_[*id] = call;
   } else {
-    const bool is_bad = id.status().code() == StatusCode::kInvalidInput;
-    known.end(
-        rpc_error(is_bad ? grpc::StatusCode::INVALID_ARGUMENT : grpc::StatusCode::INTERNAL, id.status().message()));
-  }
-}
-
-void EngineThread::on_finish(GenerationCall& call, const FinishEvent& event) {
-  Answer& answer = call.answer();
-  answer.on_finish(event);
-  observer_.on_sample(call, event);  // first: who has its answer finds it in the metrics
-  if (event.reason == FinishReason::kError) {
-    call.end(rpc_error(grpc::StatusCode::INTERNAL, event.status.message()));
-  } else if (answer.done()) {
-    call.end(grpc::Status::OK);
+    known.on_refusal(id.status());
   }
 }
 
 // Nobody waits for these any more, or their time is over: the next step frees their pages first of all.
 void EngineThread::cancel_ended() {
-  const auto now = GenerationCall::Clock::now();
+  const auto now = Clock::now();
   for (const auto& [id, call] : calls_) {
-    const auto& limit = call->job().time_limit;
-    if (now >= call->deadline()) {
-      call->end(rpc_error(grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed"));
-    }
+    if (now >= call->deadline()) call->on_deadline();
     if (call->ended()) {
       engine_.cancel(id);
-    } else if (limit && now >= call->arrival() + *limit) {
+    } else if (const auto limit = call->time_limit(); limit && now >= *limit) {
       engine_.cancel(id, FinishReason::kTimeLimit);
     }
   }

@@ -1,35 +1,36 @@
-#include "runtime/service/grpc/call_registry.h"
+#include "runtime/service/call_registry.h"
 
-#include "runtime/service/grpc/rpc_status.h"
+#include <fmt/format.h>
 
 namespace octet {
 namespace {
 
 constexpr std::chrono::milliseconds kRetryDelay{500};
 
+CallEnd exhausted(std::string message) {
+  return {.code = CallEndCode::kExhausted, .message = std::move(message), .retry = kRetryDelay};
+}
+
 }  // namespace
 
-grpc::Status CallRegistry::add(const std::shared_ptr<GenerationCall>& call) {
+CallEnd CallRegistry::add(const std::shared_ptr<GenerationCall>& call) {
   const TenantPolicy policy = call->caller().tenant->policy();
   const std::lock_guard lock(mutex_);
   if (!closed_.ok()) return closed_;
   const Key key(policy.name, call->request_id());
   if (live_.contains(key)) {
-    return rpc_error(grpc::StatusCode::ALREADY_EXISTS, "request_id: a request with this id is in flight");
+    return {.code = CallEndCode::kAlreadyExists, .message = "request_id: a request with this id is in flight"};
   }
   if (std::ssize(live_) >= max_calls_) {
-    return rpc_retry(grpc::StatusCode::RESOURCE_EXHAUSTED,
-                     fmt::format("the queue is full: {} requests are in flight", live_.size()), kRetryDelay);
+    return exhausted(fmt::format("the queue is full: {} requests are in flight", live_.size()));
   }
   if (policy.concurrency && num_live_of_[policy.name] >= *policy.concurrency) {
-    return rpc_retry(
-        grpc::StatusCode::RESOURCE_EXHAUSTED,
-        fmt::format("{} requests of this key are in flight, the most that it may have", *policy.concurrency),
-        kRetryDelay);
+    return exhausted(
+        fmt::format("{} requests of this key are in flight, the most that it may have", *policy.concurrency));
   }
   live_.emplace(key, call);
   ++num_live_of_[policy.name];
-  return grpc::Status::OK;
+  return {};
 }
 
 void CallRegistry::remove(const GenerationCall& call) {
@@ -54,18 +55,18 @@ int64_t CallRegistry::num_live() const {
   return std::ssize(live_);
 }
 
-void CallRegistry::close(const grpc::Status& why) {
+void CallRegistry::close(const CallEnd& why) {
   const std::lock_guard lock(mutex_);
   closed_ = why;
 }
 
-void CallRegistry::end_all(const grpc::Status& status) {
+void CallRegistry::end_all(const CallEnd& end) {
   std::vector<std::shared_ptr<GenerationCall>> calls;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, call] : live_) calls.push_back(call);
   }
-  for (const auto& call : calls) call->end(status);
+  for (const auto& call : calls) call->end(end);
 }
 
 }  // namespace octet

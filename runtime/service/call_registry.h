@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/service/grpc/generation_call.h"
+#include "runtime/service/generation_call.h"
 
 namespace octet {
 
@@ -18,9 +18,9 @@ class CallRegistry {
   // `max_calls`: live ones at most.
   explicit CallRegistry(int64_t max_calls) : max_calls_(max_calls) {}
 
-  // The call is live from now on. ALREADY_EXISTS where a live call of its tenant has its id, RESOURCE_EXHAUSTED where
-  // there are too many, or too many of its tenant, and the error given to close() after that.
-  grpc::Status add(const std::shared_ptr<GenerationCall>& call);
+  // The call is live from now on. kAlreadyExists where a live call of its tenant has its id, kExhausted where there are
+  // too many, or too many of its tenant, and the end given to close() after that.
+  CallEnd add(const std::shared_ptr<GenerationCall>& call);
   // The call has ended, and its id is free.
   void remove(const GenerationCall& call);
   // The live calls of the id that the caller may end: its own or, where its policy says so, everyone's.
@@ -28,9 +28,9 @@ class CallRegistry {
   int64_t num_live() const;
 
   // No call joins any more.
-  void close(const grpc::Status& why);
+  void close(const CallEnd& why);
   // Ends every live call.
-  void end_all(const grpc::Status& status);
+  void end_all(const CallEnd& end);
 
  private:
   using Key = std::pair<std::string, std::string>;  // tenant, request id
@@ -39,7 +39,7 @@ class CallRegistry {
   mutable std::mutex mutex_;
   std::map<Key, std::shared_ptr<GenerationCall>> live_;
   std::map<std::string, int64_t> num_live_of_;  // by tenant, of those that have any
-  grpc::Status closed_;
+  CallEnd closed_;
 };
 
 }  // namespace octet
