@@ -246,8 +246,8 @@ TEST_F(Attack, LargeMessagesThatAreNoneAreRefused) {
   }
 }
 
-// A hundred times as large once they are parsed.
-TEST_F(Attack, BodiesOfManyEmptyMessagesAreReadOneAtATime) {
+// A hundred times as large once they would be parsed.
+TEST_F(Attack, BodiesOfManyEmptyMessagesAreNotParsed) {
   serve();
   constexpr size_t kMessages = 1 << 19;
   constexpr int kCallers = 6;
@@ -272,7 +272,7 @@ TEST_F(Attack, BodiesOfManyEmptyMessagesAreReadOneAtATime) {
     }));
   }
   expect_honest();
-  for (auto& caller : callers) EXPECT_THAT(caller.get(), HasSubstr("chat"));
+  for (auto& caller : callers) EXPECT_THAT(caller.get(), HasSubstr("65536 fields"));
 }
 
 // A port at which nobody accepts any more, although the system takes connections for it.

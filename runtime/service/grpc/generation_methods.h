@@ -11,9 +11,14 @@
 
 namespace octet {
 
+// INVALID_ARGUMENT where a message has more fields, in all its parts together, than a request needs: each takes a
+// hundred times its bytes once it is parsed. What cannot be read is left to the parser.
+grpc::Status check_num_fields(grpc::ByteBuffer& bytes, const google::protobuf::Descriptor& type);
+
 // INTERNAL where the bytes are no such message.
 template <typename Message>
 grpc::Status read_message(grpc::ByteBuffer bytes, Message& message) {
+  if (auto status = check_num_fields(bytes, *Message::descriptor()); !status.ok()) return status;
   const bool good = grpc::SerializationTraits<Message>::Deserialize(&bytes, &message).ok();
   return good ? grpc::Status::OK : not_a_message();
 }

@@ -15,8 +15,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr int kKeepaliveMs = 20'000;  // between two looks whether a silent client is still there
-constexpr int kKeepaliveTimeoutMs = 10'000;
+constexpr int kKeepaliveMs = 20'000;         // between two looks whether a silent client is still there
+constexpr int kKeepaliveTimeoutMs = 30'000;  // a service that is short of processors must not blame its clients
 constexpr int kShortestClientPingMs = 5'000;
 constexpr int kIdleMs = 300'000;           // of a connection without calls, before it is closed
 constexpr int kMaxHeaderBytes = 16 << 10;  // the gate's own bound is smaller

@@ -28,17 +28,17 @@ v1::FinishReason to_proto(FinishReason reason) {
 using Time = SampleTimes::Clock::time_point;
 
 // Zero where one of the two never came.
-double seconds(const std::optional<Time>& from, const std::optional<Time>& to) {
+double passed(const std::optional<Time>& from, const std::optional<Time>& to) {
   return from && to ? std::chrono::duration<double>(*to - *from).count() : 0;
 }
 
 void add_timings(Time arrival, const FinishEvent& event, v1::Timings& timings) {
   const SampleTimes& times = event.times;
-  timings.set_queue(seconds(arrival, times.first_scheduled));
-  timings.set_prefill(seconds(times.first_scheduled, times.first_token));
-  timings.set_decode(seconds(times.first_token, times.last_token));
-  timings.set_time_to_first_token(seconds(arrival, times.first_token));
-  timings.set_total(seconds(arrival, times.last_token));
+  timings.set_queue(passed(arrival, times.first_scheduled));
+  timings.set_prefill(passed(times.first_scheduled, times.first_token));
+  timings.set_decode(passed(times.first_token, times.last_token));
+  timings.set_time_to_first_token(passed(arrival, times.first_token));
+  timings.set_total(passed(arrival, times.last_token));
   timings.set_num_preemptions(static_cast<uint32_t>(event.num_preemptions));
 }
 

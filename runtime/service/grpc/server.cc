@@ -12,6 +12,7 @@
 #include "runtime/service/grpc/listener.h"
 #include "runtime/service/grpc/reflection_service.h"
 #include "runtime/service/grpc/rpc_status.h"
+#include "runtime/service/heap_trimmer.h"
 #include "runtime/service/metrics/job_metrics.h"
 #include "runtime/service/metrics/metrics_endpoint.h"
 
@@ -112,6 +113,7 @@ struct Server::Impl {
   std::mutex health_mutex;  // guards the telling of health, and what follows
   Status failure;
   std::jthread caretaker;
+  HeapTrimmer heap_trimmer;
 };
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -13,6 +13,7 @@ namespace {
 constexpr Seconds kFaultEvery{60};
 constexpr int64_t kGrowth = 16 << 20;  // bytes that allocators may keep more than after the warm-up
 constexpr int64_t kTokens = 60;        // of an answer
+constexpr int64_t kLibraryThreads = 4;
 
 Seconds soak_time() {
   const char* wanted = std::getenv("OCTET_SOAK_SECONDS");
@@ -166,15 +167,17 @@ void print_figures(const char* what, Clock::time_point start, const ProcessFigur
   std::fflush(stdout);
 }
 
-// As many of each as before: what clients leave behind is gone within a minute.
+// As many of each as before: what clients leave behind is gone within a minute. The gRPC library adds threads of its
+// own when calls overlap as they never did before.
 void expect_flat(const ProcessFigures& before, const std::function<ProcessFigures()>& now) {
   EXPECT_TRUE(comes_true([&] {
     const ProcessFigures figures = now();
-    return figures.descriptors <= before.descriptors && figures.threads <= before.threads;
+    return figures.descriptors <= before.descriptors && figures.threads <= before.threads + kLibraryThreads;
   })) << now().descriptors
       << " descriptors instead of " << before.descriptors << ", " << now().threads << " threads instead of "
       << before.threads;
-  EXPECT_LE(now().resident_bytes, before.resident_bytes + kGrowth) << "it was " << before.resident_bytes;
+  EXPECT_TRUE(comes_true([&] { return now().resident_bytes <= before.resident_bytes + kGrowth; }))
+      << now().resident_bytes << " bytes instead of " << before.resident_bytes;
 }
 
 // One service lives all the time, and does not grow.
@@ -199,14 +202,20 @@ TEST(Soak, OneServiceDoesNotGrow) {
   print_figures("service", start, figures_of(job.process()), answers);
 }
 
-// Clients as people run them, one after the other, that take up a lost answer again.
+// Clients as people run them, one after the other, that take up a lost answer again. One that starts while the job
+// does, too, is told so, and comes back.
 void generate_until(const std::string& address, Clock::time_point end, uint64_t seed, std::atomic<int64_t>& answers) {
   std::mt19937_64 random(seed);
   while (Clock::now() < end) {
     const std::string& prompt = any_prompt(random);
-    const std::string text = output_of({"generate", prompt, "--server", address, "--resume-within", "240",
-                                        "--temperature", "0", "--ignore-eos", "--max-tokens", std::to_string(kTokens)});
-    EXPECT_EQ(text, right_answers().at(prompt) + "\n");
+    const Outcome outcome = run_octet({"generate", prompt, "--server", address, "--resume-within", "240",
+                                       "--temperature", "0", "--ignore-eos", "--max-tokens", std::to_string(kTokens)});
+    if (outcome.exit_code == 1 && outcome.err.find("failed to connect") != std::string::npos) {
+      std::this_thread::sleep_for(Seconds(1));
+      continue;
+    }
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_EQ(outcome.out, right_answers().at(prompt) + "\n");
     ++answers;
   }
 }
