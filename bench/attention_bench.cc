@@ -45,7 +45,7 @@ std::vector<float> elements_of(const std::vector<std::byte>& block, DType dtype)
 }  // namespace
 
 Work AttentionBench::Scene::work() const {
-  const double sequence_bytes = static_cast<double>((context + kPageTokens - 1) / kPageTokens * 2 * cache.page_bytes());
+  const double sequence_bytes = static_cast<double>(pages_for(context) * 2 * cache.page_bytes());
   // A row at position p multiplies its queries with p + 1 keys and as many values.
   const auto keys = static_cast<double>(rows) * (static_cast<double>(context) - static_cast<double>(rows - 1) / 2);
   const double row_operations = 4.0 * static_cast<double>(shape.num_heads * shape.head_dim);
@@ -88,7 +88,7 @@ AttentionBench::Scene AttentionBench::make_scene(DType kv_dtype, int64_t num_seq
 void AttentionBench::fill_cache(Scene& scene) {
   const std::vector<std::byte> block = random_block(scene.kv_dtype);
   scene.block = elements_of(block, scene.kv_dtype);
-  const int64_t num_pages = scene.num_sequences * ((scene.context + kPageTokens - 1) / kPageTokens);
+  const int64_t num_pages = scene.num_sequences * pages_for(scene.context);
   scene.cache = {nullptr, nullptr, scene.kv_dtype, num_pages, options_.num_kv_heads, kHeadDim};
   const int64_t bytes = 2 * num_pages * scene.cache.page_bytes();
   scene.memory = backend_.allocate_tensor(DType::kI8, {bytes});
@@ -103,7 +103,7 @@ void AttentionBench::fill_cache(Scene& scene) {
 }
 
 void AttentionBench::place_rows(Scene& scene) {
-  const int64_t sequence_pages = (scene.context + kPageTokens - 1) / kPageTokens;
+  const int64_t sequence_pages = pages_for(scene.context);
   const auto first_position = static_cast<int32_t>(scene.context - scene.rows);
   const auto count = static_cast<int32_t>(scene.rows);
   std::vector<int32_t> positions, pages;

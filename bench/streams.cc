@@ -9,7 +9,7 @@
 namespace octet {
 
 Streams::Streams(int64_t count, int64_t prompt_tokens, int64_t more_tokens, int64_t vocab_size, int dp)
-    : count_(count), pages_each_((prompt_tokens + more_tokens + kPageTokens - 1) / kPageTokens), dp_(dp) {
+    : count_(count), pages_each_(pages_for(prompt_tokens + more_tokens)), dp_(dp) {
   std::minstd_rand random(1);
   prompts_.resize(static_cast<size_t>(count));
   for (auto& prompt : prompts_) {

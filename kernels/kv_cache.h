@@ -10,6 +10,8 @@ namespace octet {
 
 // Tokens a page holds; also the number of keys in a block of attention.
 inline constexpr int64_t kPageTokens = 64;
+// Pages that hold `num_tokens` tokens of a sequence.
+constexpr int64_t pages_for(int64_t num_tokens) { return (num_tokens + kPageTokens - 1) / kPageTokens; }
 // Absolute positions in one split of attention: blocks are folded in order within a split, splits are merged in order.
 inline constexpr int64_t kSplitTokens = 1024;
 

@@ -4,7 +4,7 @@
 
 #include "kernels/kv_cache.h"
 #include "launcher/memory_plan.h"
-#include "launcher/output.h"
+#include "runtime/base/byte_text.h"
 
 namespace octet {
 namespace {

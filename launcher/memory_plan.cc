@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "launcher/output.h"
 #include "parallel/expert_exchange_all_to_all.h"
+#include "runtime/base/byte_text.h"
 
 namespace octet {
 namespace {

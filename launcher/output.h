@@ -21,9 +21,6 @@ bool output_is_terminal();
 // One line; bytes that are not UTF-8 become U+FFFD.
 std::string dump_json(const nlohmann::ordered_json& json);
 
-// "1.9 GB", "640 KB": powers of 1000, as disks and networks count.
-std::string human_bytes(double bytes);
-
 // A bar on standard error that is redrawn in place; nothing when that is not a terminal.
 class ProgressBar {
  public:

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "launcher/model_options.h"
-#include "launcher/output.h"
+#include "runtime/base/byte_text.h"
 #include "runtime/base/model_folder.h"
 #include "runtime/model/shard_weights.h"
 

@@ -15,6 +15,7 @@
 #include "launcher/memory_plan.h"
 #include "launcher/model_options.h"
 #include "launcher/output.h"
+#include "runtime/base/byte_text.h"
 #include "runtime/base/check.h"
 #include "runtime/base/host_limits.h"
 #include "runtime/base/log.h"
@@ -25,8 +26,6 @@
 
 namespace octet {
 namespace {
-
-int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
 // The longest sequence to make room for.
 Result<int64_t> choose_context(const ModelFlags& flags, const ModelConfig& config) {
@@ -131,7 +130,7 @@ KvBudget Session::kv_budget() const {
           .workspace_bytes =
               workspace_bytes(config_, topology_, shard, {is_devices_own, options_.max_rows, options_.max_logit_rows}),
           .page_bytes = page_bytes(),
-          .wanted_pages = flags_.max_batch * pages_of(config_.max_positions),
+          .wanted_pages = flags_.max_batch * pages_for(config_.max_positions),
           .requested_kv_bytes = static_cast<int64_t>(flags_.kv_cache),
           .num_ranks = world_->size()};
 }

@@ -2,7 +2,7 @@
 #include <fmt/ranges.h>
 
 #include "launcher/checkup/checkup.h"
-#include "launcher/output.h"
+#include "runtime/base/byte_text.h"
 
 namespace octet {
 namespace {

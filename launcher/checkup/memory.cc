@@ -2,7 +2,7 @@
 #include <sys/statvfs.h>
 
 #include "launcher/checkup/checkup.h"
-#include "launcher/output.h"
+#include "runtime/base/byte_text.h"
 #include "runtime/base/host_limits.h"
 
 namespace octet {

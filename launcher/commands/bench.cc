@@ -9,6 +9,7 @@
 #include "launcher/interrupt.h"
 #include "launcher/output.h"
 #include "launcher/session.h"
+#include "runtime/base/byte_text.h"
 #include "runtime/base/host_limits.h"
 #include "runtime/base/log.h"
 

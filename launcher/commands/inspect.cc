@@ -6,6 +6,7 @@
 #include "launcher/output.h"
 #include "launcher/rank_plan.h"
 #include "parallel/expert_placement.h"
+#include "runtime/base/byte_text.h"
 #include "runtime/base/log.h"
 #include "runtime/base/model_folder.h"
 #include "runtime/model/special_tokens.h"

@@ -9,6 +9,7 @@
 #include "launcher/model_options.h"
 #include "launcher/output.h"
 #include "launcher/rank_plan.h"
+#include "runtime/base/byte_text.h"
 
 namespace octet {
 namespace {

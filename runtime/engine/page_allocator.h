@@ -13,9 +13,6 @@
 
 namespace octet {
 
-// Pages of kPageTokens positions that hold `num_tokens` tokens.
-constexpr int64_t pages_for(int64_t num_tokens) { return (num_tokens + kPageTokens - 1) / kPageTokens; }
-
 // What the cache holds of a sequence's beginning.
 struct PrefixHit {
   int64_t num_pages = 0;

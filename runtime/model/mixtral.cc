@@ -12,8 +12,6 @@
 namespace octet {
 namespace {
 
-int64_t pages_of(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
-
 bool rope_follows_position(const ModelConfig& config) { return config.rope_scaling.kind == RopeKind::kDynamic; }
 
 // One row for all positions; where they differ, room for those of a step.
@@ -81,7 +79,7 @@ Mixtral::Mixtral(const Checkpoint& checkpoint, const Topology& topology, Backend
       inverse_frequency_(rope_tensor(config_, backend, options_.max_rows)),
       token_ids_(backend.allocate_tensor(DType::kI32, {options_.max_rows})),
       positions_(backend.allocate_tensor(DType::kI32, {options_.max_rows})),
-      page_tables_(backend.allocate_tensor(DType::kI32, {options_.max_rows * pages_of(options_.max_context)})),
+      page_tables_(backend.allocate_tensor(DType::kI32, {options_.max_rows * pages_for(options_.max_context)})),
       row_index_(backend.allocate_tensor(DType::kI32, {options_.max_logit_rows})),
       residual_(backend.allocate_tensor(DType::kF32, {options_.max_rows, config_.hidden_size})),
       selected_(backend.allocate_tensor(DType::kF32, {options_.max_logit_rows, config_.hidden_size})),
@@ -310,7 +308,7 @@ void Mixtral::collect_totals() {
 
 std::optional<DecodeShape> Mixtral::padded_shape(const StepPlan& plan, const Strategy& strategy) const {
   if (!backend_.supports_capture() || strategy.rows != &replicated_rows_) return std::nullopt;
-  return decode_shape(plan, {std::min(max_rows(), max_logit_rows()), pages_of(options_.max_context)});
+  return decode_shape(plan, {std::min(max_rows(), max_logit_rows()), pages_for(options_.max_context)});
 }
 
 Result<StepResult> Mixtral::run(const StepPlan& plan) {

@@ -29,7 +29,7 @@ class Scene {
       sequences_.push_back({static_cast<int32_t>(positions.size()), part.num_rows, part.first_position});
       for (int32_t i = 0; i < part.num_rows; ++i) positions.push_back(part.first_position + i);
       const int32_t length = part.first_position + part.num_rows;
-      width = std::max(width, static_cast<size_t>((length + kPageTokens - 1) / kPageTokens));
+      width = std::max(width, static_cast<size_t>(pages_for(length)));
     }
     const auto rows = static_cast<int64_t>(positions.size());
     positions_ = int_tensor(positions, {rows});

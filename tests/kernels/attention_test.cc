@@ -12,7 +12,7 @@ class Scene {
  public:
   Scene(const AttentionShape& shape, DType kv_dtype, int64_t length, uint32_t seed)
       : shape_(shape), kv_dtype_(kv_dtype), length_(length), random_(seed) {
-    const int64_t num_pages = (length + kPageTokens - 1) / kPageTokens;
+    const int64_t num_pages = pages_for(length);
     pages_.resize(static_cast<size_t>(num_pages));
     std::iota(pages_.begin(), pages_.end(), 1);
     for (size_t i = pages_.size(); i > 1; --i)

@@ -53,7 +53,7 @@ class ModelOnOneRank {
       : backend_(std::move(backend)) {
     auto checkpoint = Checkpoint::open(path);
     OCTET_CHECK(checkpoint.ok(), "{}", checkpoint.status().message());
-    options.num_pages = (max_tokens + kPageTokens - 1) / kPageTokens;
+    options.num_pages = pages_for(max_tokens);
     auto model = Mixtral::create(*checkpoint, Topology{}, *backend_, comms_, options);
     OCTET_CHECK(model.ok(), "{}", model.status().message());
     model_ = *std::move(model);
