@@ -8,7 +8,7 @@
 #include "launcher/generation_result.h"
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/engine/generation_params.h"
+#include "runtime/checkpoint/generation_params.h"
 #include "runtime/engine/prompt_source.h"
 
 namespace octet {

@@ -81,10 +81,10 @@ Status Answer::read_resumed(TextStream& text) const {
   for (const TokenId id : request.resumed_output) {
     const bool is_eos = !request.params.ignore_eos && contains(request.eos_ids, id);
     if (is_eos || contains(request.params.stop_token_ids, id)) {
-      return invalid_input("resume.token_ids: token {} has ended the output", id);
+      return invalid_field("resume.token_ids", "token {} has ended the output", id);
     }
     text.add(id);
-    if (text.stop()) return invalid_input("resume.token_ids: a stop string has ended the output");
+    if (text.stop()) return invalid_field("resume.token_ids", "a stop string has ended the output");
   }
   return ok_status();
 }

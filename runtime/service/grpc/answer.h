@@ -17,7 +17,7 @@ namespace octet {
 // All calls but create from the engine's thread. The model and the sink outlive it.
 class Answer {
  public:
-  // Reads the resumed output. kInvalidInput, "field: description", where a stop string or token has ended it already.
+  // Reads the resumed output. kInvalidInput with the field where a stop string or token has ended it already.
   static Result<Answer> create(const GenerationJob& job, const ServedModel& model, ResponseSink& sink);
 
   // The engine's callbacks. on_token: whether the text has met a stop string.

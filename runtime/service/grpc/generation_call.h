@@ -49,7 +49,7 @@ class GenerationCall {
   }
   bool ended() const { return ended_.load(); }
 
-  // What is asked, once it is parsed: kInvalidInput, "field: description". Before the call goes to the engine.
+  // What is asked, once it is parsed: kInvalidInput with the field. Before the call goes to the engine.
   Status set_job(GenerationJob job, const ServedModel& model);
   const GenerationJob& job() const { return *job_; }
   Answer& answer() { return *answer_; }

@@ -247,7 +247,7 @@ Status GenerationService::apply_policy(Tenant& tenant, GenerationJob& job) {
   Request& request = job.request;
   if (request.priority > policy.max_priority) {
     metrics_.on_tenant_refusal(policy.name, "priority");
-    return invalid_input("priority: {} is more than {}, the most that this caller may ask for", request.priority,
+    return invalid_field("priority", "{} is more than {}, the most that this caller may ask for", request.priority,
                          policy.max_priority);
   }
   request.params.cache_salt = cache_salt_text(policy, request.params.cache_salt);

@@ -73,9 +73,8 @@ grpc::Status missing_key() {
 grpc::Status rpc_status(const Status& status) {
   if (status.ok()) return grpc::Status::OK;
   if (status.code() != StatusCode::kInvalidInput) return rpc_error(grpc::StatusCode::INTERNAL, status.message());
-  const auto colon = status.message().find(": ");
-  OCTET_CHECK(colon != std::string::npos, "no field in '{}'", status.message());
-  return rpc_bad_field(status.message().substr(0, colon), status.message().substr(colon + 2));
+  OCTET_CHECK(!status.field().empty(), "'{}' names no field", status.message());
+  return rpc_bad_field(status.field(), std::string(status.description()));
 }
 
 }  // namespace octet

@@ -18,7 +18,7 @@ grpc::Status rpc_retry(grpc::StatusCode code, const std::string& message, std::c
 grpc::Status rpc_bad_field(const std::string& field, const std::string& description);
 // UNAUTHENTICATED.
 grpc::Status missing_key();
-// Of a parsed request: kInvalidInput is "field: description"; anything else is INTERNAL.
+// Of a parsed request: kInvalidInput, which names a field, is rpc_bad_field; anything else is INTERNAL.
 grpc::Status rpc_status(const Status& status);
 
 }  // namespace octet
