@@ -60,12 +60,13 @@ Status BatchRun::submit(Engine& engine, size_t index) {
     }
     return status;
   };
-  auto input = prompts_.build(line.request->input, line.request->params);
+  auto input = prompts_.build(std::move(line.request->input), std::move(line.request->params));
   if (!input.ok()) return refuse(input.status(), "prompt");
   if (line.openai) {
     OCTET_RETURN_IF_ERROR(check_openai(line, *input));
   } else {
-    apply_default_max_tokens(input->params, std::ssize(input->prompt), session_.request_bounds().max_context);
+    apply_default_max_tokens(input->request.params, std::ssize(input->request.prompt),
+                             session_.request_bounds().max_context);
   }
   Active active{{line.id, ok_status(), line.openai},
                 std::make_unique<Generation>(*std::move(input), session_.tokenizer())};
@@ -83,7 +84,7 @@ Status BatchRun::check_openai(BatchLine& line, const GenerationInput& input) con
     return invalid_input("{}", line.openai_error.message);
   }
   const int64_t context = session_.request_bounds().max_context;
-  const int64_t prompt = std::ssize(input.prompt), output = input.params.max_tokens.value_or(1);
+  const int64_t prompt = std::ssize(input.request.prompt), output = input.request.params.max_tokens.value_or(1);
   if (prompt + output <= context) return ok_status();
   line.openai_error = {
       400,

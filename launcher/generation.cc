@@ -1,6 +1,30 @@
 #include "launcher/generation.h"
 
 namespace octet {
+namespace {
+
+void draw_unset_seed(SamplingParams& sampling) {
+  if (!sampling.seed) sampling.seed = draw_seed();
+}
+
+// The text of each sample; none without a tokenizer.
+Result<std::vector<TextStream>> make_streams(const GenerationInput& input, const Tokenizer* tokenizer) {
+  const GenerationParams& params = input.request.params;
+  std::vector<TextStream> streams;
+  if (tokenizer == nullptr) {
+    if (!params.stop.empty()) return invalid_input("stop: the model has no tokenizer");
+    return streams;
+  }
+  TextStreamOptions options{.stop = params.stop, .strip_leading_space = input.is_chat};
+  if (!input.is_chat) options.prompt = input.request.prompt;
+  for (int64_t i = 0; i < params.num_samples; ++i) {
+    OCTET_ASSIGN_OR_RETURN(TextStream stream, TextStream::create(*tokenizer, options));
+    streams.push_back(std::move(stream));
+  }
+  return streams;
+}
+
+}  // namespace
 
 void apply_default_max_tokens(GenerationParams& params, int64_t num_prompt_tokens, int64_t max_context) {
   constexpr int64_t kDefaultMaxTokens = 256;
@@ -9,51 +33,30 @@ void apply_default_max_tokens(GenerationParams& params, int64_t num_prompt_token
   params.max_tokens = std::max(std::min(kDefaultMaxTokens, room), params.min_tokens);
 }
 
+Status check_generation(GenerationInput& input, const Tokenizer* tokenizer, const RequestBounds& bounds) {
+  draw_unset_seed(input.request.params.sampling);
+  OCTET_RETURN_IF_ERROR(validate_request(input.request, bounds));
+  return make_streams(input, tokenizer).status();
+}
+
 Generation::Generation(GenerationInput input, const Tokenizer* tokenizer, OnText on_text)
     : input_(std::move(input)), tokenizer_(tokenizer), on_text_(std::move(on_text)) {
-  if (!input_.params.sampling.seed) input_.params.sampling.seed = draw_seed();
-  result_.num_prompt_tokens = std::ssize(input_.prompt);
-  result_.seed = *input_.params.sampling.seed;
+  GenerationParams& params = input_.request.params;
+  draw_unset_seed(params.sampling);
+  result_.num_prompt_tokens = std::ssize(input_.request.prompt);
+  result_.seed = *params.sampling.seed;
   result_.has_text = tokenizer != nullptr;
-  result_.has_logprobs = input_.params.logprobs.has_value();
-}
-
-Request Generation::request() const {
-  Request request;
-  request.prompt = input_.prompt;
-  request.params = input_.params;
-  request.eos_ids = input_.eos_ids;
-  return request;
-}
-
-Result<std::vector<TextStream>> Generation::make_streams() const {
-  std::vector<TextStream> streams;
-  if (tokenizer_ == nullptr) {
-    if (!input_.params.stop.empty()) return invalid_input("stop: the model has no tokenizer");
-    return streams;
-  }
-  TextStreamOptions options{.stop = input_.params.stop, .strip_leading_space = input_.is_chat};
-  if (!input_.is_chat) options.prompt = input_.prompt;
-  for (int64_t i = 0; i < input_.params.num_samples; ++i) {
-    OCTET_ASSIGN_OR_RETURN(TextStream stream, TextStream::create(*tokenizer_, options));
-    streams.push_back(std::move(stream));
-  }
-  return streams;
-}
-
-Status Generation::validate(const RequestBounds& bounds) const {
-  OCTET_RETURN_IF_ERROR(validate_request(request(), bounds));
-  return make_streams().status();
+  result_.has_logprobs = params.logprobs.has_value();
 }
 
 Status Generation::submit(Engine& engine, std::function<void()> on_done) {
-  OCTET_ASSIGN_OR_RETURN(streams_, make_streams());
+  OCTET_ASSIGN_OR_RETURN(streams_, make_streams(input_, tokenizer_));
   on_done_ = std::move(on_done);
-  result_.begin(input_.params.num_samples);
+  result_.begin(input_.request.params.num_samples);
   RequestCallbacks callbacks;
   callbacks.on_token = [this](const TokenEvent& event) { return on_token(event); };
   callbacks.on_finish = [this](const FinishEvent& event) { on_finish(event); };
-  OCTET_ASSIGN_OR_RETURN(id_, engine.submit(request(), std::move(callbacks)));
+  OCTET_ASSIGN_OR_RETURN(id_, engine.submit(std::move(input_.request), std::move(callbacks)));
   return ok_status();
 }
 

@@ -13,14 +13,15 @@ namespace octet {
 
 // A prompt and what is asked of its output.
 struct GenerationInput {
-  std::vector<TokenId> prompt;
-  GenerationParams params;
-  std::vector<TokenId> eos_ids;
+  Request request;
   bool is_chat = false;  // the output is an answer of its own, not the prompt's continuation
 };
 
 // Without a --max-tokens, `generate` ends after so many tokens, or at the context's end.
 void apply_default_max_tokens(GenerationParams& params, int64_t num_prompt_tokens, int64_t max_context);
+
+// What Generation::submit would refuse, told before there is an engine. An unset seed is drawn.
+Status check_generation(GenerationInput& input, const Tokenizer* tokenizer, const RequestBounds& bounds);
 
 // Submits itself to an engine and collects; must outlive its request. All calls from the engine's thread.
 class Generation {
@@ -31,9 +32,8 @@ class Generation {
   // tokenizer: null leaves text out. An unset seed is drawn.
   Generation(GenerationInput input, const Tokenizer* tokenizer, OnText on_text = {});
 
-  // What submit() would refuse, told before there is an engine.
-  Status validate(const RequestBounds& bounds) const;
-  // kInvalidInput as Engine::submit and TextStream::create say; then on_done is not called.
+  // The engine gets the prompt's tokens. kInvalidInput as Engine::submit and TextStream::create say; then on_done is
+  // not called. Call once.
   Status submit(Engine& engine, std::function<void()> on_done = {});
 
   // Of the request. REQUIRES: submitted.
@@ -42,13 +42,11 @@ class Generation {
   const GenerationResult& result() const { return result_; }
 
  private:
-  Request request() const;
-  Result<std::vector<TextStream>> make_streams() const;
   bool on_token(const TokenEvent& event);
   void on_finish(const FinishEvent& event);
   void release(size_t index, const std::string& text);
 
-  GenerationInput input_;
+  GenerationInput input_;  // until it is submitted
   const Tokenizer* tokenizer_;
   OnText on_text_;
   std::function<void()> on_done_;

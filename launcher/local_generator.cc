@@ -4,14 +4,16 @@
 
 namespace octet {
 
-Result<int64_t> LocalGenerator::count_tokens(const PromptSource& source) {
-  OCTET_ASSIGN_OR_RETURN(const GenerationInput input, prompts_.build(source, {}));
-  return std::ssize(input.prompt);
+Result<PreparedPrompt> LocalGenerator::prepare(PromptSource source) {
+  OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts_.build(std::move(source), {}));
+  const int64_t num_tokens = std::ssize(input.request.prompt);
+  return PreparedPrompt{num_tokens, std::move(input)};
 }
 
-Status LocalGenerator::check(const PromptSource& source, const GenerationParams& params) {
-  OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts_.build(source, params));
-  return Generation(std::move(input), session_.tokenizer()).validate(session_.request_bounds());
+Status LocalGenerator::check(PreparedPrompt& prompt, const GenerationParams& params) {
+  auto& input = std::get<GenerationInput>(prompt.content);
+  input.request.params = params;
+  return check_generation(input, session_.tokenizer(), session_.request_bounds());
 }
 
 Status LocalGenerator::load() {
@@ -20,9 +22,10 @@ Status LocalGenerator::load() {
   return ok_status();
 }
 
-Status LocalGenerator::generate(const PromptSource& source, const GenerationParams& params,
-                                const GenerationHooks& hooks, GenerationResult& result) {
-  OCTET_ASSIGN_OR_RETURN(GenerationInput input, prompts_.build(source, params));
+Status LocalGenerator::generate(PreparedPrompt prompt, const GenerationParams& params, const GenerationHooks& hooks,
+                                GenerationResult& result) {
+  auto& input = std::get<GenerationInput>(prompt.content);
+  input.request.params = params;
   Generation generation(std::move(input), session_.tokenizer(), hooks.on_text);
   OCTET_RETURN_IF_ERROR(generation.submit(*engine_));
   Status status;

@@ -51,30 +51,31 @@ Result<const ChatTemplate*> PromptBuilder::chat_template(const Tokenizer& tokeni
   return &*template_;
 }
 
-Status PromptBuilder::build_answer(const Conversation& conversation, GenerationInput& input) {
-  std::vector<ChatMessage> messages = conversation.messages;
+Status PromptBuilder::build_answer(Conversation conversation, GenerationInput& input) {
+  std::vector<ChatMessage>& messages = conversation.messages;
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!is_valid_utf8(messages[i].content)) return invalid_input("message {}: is not UTF-8", i + 1);
   }
   OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session_.require_tokenizer());
   OCTET_ASSIGN_OR_RETURN(const ChatTemplate* format, chat_template(*tokenizer));
   if (flags_.safe_prompt) messages = with_safe_prompt(std::move(messages));
-  OCTET_ASSIGN_OR_RETURN(input.prompt, format->encode(messages, *tokenizer, conversation.continue_last));
-  if (const auto end = format->answer_end_id(*tokenizer)) input.eos_ids.push_back(*end);
+  OCTET_ASSIGN_OR_RETURN(input.request.prompt, format->encode(messages, *tokenizer, conversation.continue_last));
+  if (const auto end = format->answer_end_id(*tokenizer)) input.request.eos_ids.push_back(*end);
   input.is_chat = !conversation.continue_last;
   return ok_status();
 }
 
-Result<GenerationInput> PromptBuilder::build(const PromptSource& source, GenerationParams params) {
-  GenerationInput input{.prompt = {}, .params = std::move(params), .eos_ids = session_.special_tokens().end};
+Result<GenerationInput> PromptBuilder::build(PromptSource source, GenerationParams params) {
+  GenerationInput input{.request = {.params = std::move(params), .eos_ids = session_.special_tokens().end}};
   if (const auto* prompt = std::get_if<TextPrompt>(&source)) {
     OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session_.require_tokenizer());
     OCTET_RETURN_IF_ERROR(check_utf8(prompt->text, "the prompt"));
-    input.prompt = tokenizer->with_special_tokens(tokenizer->encode_prompt(prompt->text, prompt->parse_special));
-  } else if (const auto* ids = std::get_if<std::vector<TokenId>>(&source)) {
-    input.prompt = *ids;
+    input.request.prompt =
+        tokenizer->with_special_tokens(tokenizer->encode_prompt(prompt->text, prompt->parse_special));
+  } else if (auto* ids = std::get_if<std::vector<TokenId>>(&source)) {
+    input.request.prompt = std::move(*ids);
   } else {
-    OCTET_RETURN_IF_ERROR(build_answer(std::get<Conversation>(source), input));
+    OCTET_RETURN_IF_ERROR(build_answer(std::get<Conversation>(std::move(source)), input));
   }
   return input;
 }

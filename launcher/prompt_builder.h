@@ -46,12 +46,12 @@ class PromptBuilder {
 
   // kInvalidInput where the model has no tokenizer for text, no template for a conversation, or the conversation breaks
   // the rules.
-  Result<GenerationInput> build(const PromptSource& source, GenerationParams params);
+  Result<GenerationInput> build(PromptSource source, GenerationParams params);
 
  private:
   // Opened when the first conversation comes: without one, an unknown template is nobody's trouble.
   Result<const ChatTemplate*> chat_template(const Tokenizer& tokenizer);
-  Status build_answer(const Conversation& conversation, GenerationInput& input);
+  Status build_answer(Conversation conversation, GenerationInput& input);
 
   const Session& session_;
   ChatFlags flags_;

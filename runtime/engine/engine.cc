@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "runtime/base/out_of_memory.h"
 
@@ -33,20 +34,22 @@ double seconds_between(SampleTimes::Clock::time_point from, SampleTimes::Clock::
   return std::chrono::duration<double>(to - from).count();
 }
 
-// The first sample's sequence before the first step.
-Sequence first_sequence(const Request& request, SequenceId id, int64_t output_limit) {
+// The first sample's sequence before the first step, which takes the request's tokens.
+Sequence first_sequence(Request& request, SequenceId id, int64_t output_limit) {
   Sequence sequence{.id = id,
                     .cache_salt = cache_salt_of(request.params.cache_salt),
                     .priority = request.priority,
                     .tokens = {},
                     .wants_next_token = output_limit > 0,
                     .wants_experts = request.routed_experts};
-  sequence.tokens.reserve(request.prompt.size() + static_cast<size_t>(output_limit));  // decoding allocates nothing
-  sequence.tokens = request.prompt;
-  sequence.tokens.insert(sequence.tokens.end(), request.resumed_output.begin(), request.resumed_output.end());
+  const size_t prompt_size = request.prompt.size();
+  sequence.tokens = std::exchange(request.prompt, {});
+  sequence.tokens.reserve(prompt_size + static_cast<size_t>(output_limit));  // decoding allocates nothing
+  const std::vector<TokenId> resumed = std::exchange(request.resumed_output, {});
+  sequence.tokens.insert(sequence.tokens.end(), resumed.begin(), resumed.end());
   sequence.prompt_logit_positions = request.prompt_logit_positions;
   if (request.all_prompt_logits || request.prompt_logprobs) {
-    sequence.prompt_logit_positions.resize(request.prompt.size());
+    sequence.prompt_logit_positions.resize(prompt_size);
     std::iota(sequence.prompt_logit_positions.begin(), sequence.prompt_logit_positions.end(), 0);
   }
   // Without output, nothing behind the last wanted position is needed.
@@ -78,6 +81,7 @@ Result<RequestId> Engine::submit(Request request, RequestCallbacks callbacks) {
 Engine::ActiveRequest Engine::activate(Request request, RequestCallbacks callbacks, RequestId id) const {
   ActiveRequest active{.request = std::move(request), .callbacks = std::move(callbacks)};
   const GenerationParams& params = active.request.params;
+  active.num_prompt_tokens = std::ssize(active.request.prompt);
   active.output_limit = output_limit(active.request, bounds_.max_context);
   active.end_ids = params.stop_token_ids;
   if (!params.ignore_eos) {
@@ -169,7 +173,7 @@ void Engine::plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan) {
   if (sequence.wants_prompt_logits(row.position)) {
     if (active.callbacks.on_prompt_logits) plan.wants_logits = true;
     if (active.scores_prompt_token(row.position + 1)) {
-      const TokenId token = active.request.prompt[static_cast<size_t>(row.position + 1)];
+      const TokenId token = sequence.tokens[static_cast<size_t>(row.position + 1)];
       Sampler::score(index, token, *active.request.prompt_logprobs, plan.sampling);
     }
   }
@@ -184,7 +188,7 @@ void Engine::plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan) {
 void Engine::plan_token(const ActiveRequest& active, const Sequence& sequence, size_t sample, int64_t row,
                         SamplingBatch& batch) {
   const GenerationParams& params = active.request.params;
-  const int64_t prompt_size = std::ssize(active.request.prompt);
+  const int64_t prompt_size = active.num_prompt_tokens;
   const bool may_end = sequence.num_tokens() - prompt_size >= params.min_tokens;
   sampler_.choose({.row = row,
                    .params = params.sampling,
@@ -242,7 +246,7 @@ void Engine::deliver(const PlannedLogits& planned, RowResult& row) {
   if (active.cancelled() || sample.finished) return;
   if (sequence.wants_prompt_logits(planned.position)) deliver_prompt_logits(active, sequence, planned.position, row);
   if (active.cancelled() || planned.position + 1 < sequence.num_tokens()) return;
-  if (!sample.last_token && sequence.id.sample == 0) totals_.num_prompt_tokens += std::ssize(active.request.prompt);
+  if (!sample.last_token && sequence.id.sample == 0) totals_.num_prompt_tokens += active.num_prompt_tokens;
   if (!sequence.wants_next_token) return finish_all(active, FinishReason::kLength);
   if (!active.forked) fork_samples(active, row);
   append_token(active, sample, row);
@@ -253,7 +257,7 @@ void Engine::deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, in
   if (active.callbacks.on_prompt_logits) active.callbacks.on_prompt_logits(position, row.logits);
   const int64_t next = position + 1;
   if (!active.scores_prompt_token(next)) return;
-  const TokenId token = active.request.prompt[static_cast<size_t>(next)];
+  const TokenId token = sequence.tokens[static_cast<size_t>(next)];
   read_logprobs(row.choices.take(), logprobs_);
   const auto experts = active.request.routed_experts ? row.experts : std::span<const int32_t>();
   active.callbacks.on_prompt_logprobs({.position = next, .token_id = token, .logprobs = logprobs_, .experts = experts});
@@ -285,7 +289,7 @@ void Engine::append_token(ActiveRequest& active, Sample& sample, RowResult& row)
   const Result<TokenId> token = chosen_token(choice);
   if (!token.ok()) return finish(active, sample, FinishReason::kError, token.status());
   TokenEvent event{
-      .id = sequence.id, .output_index = sequence.num_tokens() - std::ssize(active.request.prompt), .token_id = *token};
+      .id = sequence.id, .output_index = sequence.num_tokens() - active.num_prompt_tokens, .token_id = *token};
   if (active.request.params.logprobs) {
     read_logprobs(choice, logprobs_);
     event.logprobs = &logprobs_;
@@ -306,7 +310,7 @@ FinishReason Engine::finish_reason(const ActiveRequest& active, const Sequence& 
   const TokenId last = sequence.tokens.back();
   if (!params.ignore_eos && contains(active.request.eos_ids, last)) return FinishReason::kEos;
   if (contains(params.stop_token_ids, last)) return FinishReason::kStop;
-  const int64_t num_output = sequence.num_tokens() - std::ssize(active.request.prompt);
+  const int64_t num_output = sequence.num_tokens() - active.num_prompt_tokens;
   return num_output == active.output_limit ? FinishReason::kLength : FinishReason::kNone;
 }
 
@@ -314,7 +318,7 @@ void Engine::finish(ActiveRequest& active, Sample& sample, FinishReason reason, 
   sample.finished = true;
   scheduler_.remove(sample.sequence);
   if (!active.callbacks.on_finish) return;
-  const int64_t num_prompt_tokens = std::ssize(active.request.prompt);
+  const int64_t num_prompt_tokens = active.num_prompt_tokens;
   active.callbacks.on_finish(
       {.id = sample.sequence.id,
        .reason = reason,

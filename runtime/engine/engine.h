@@ -89,8 +89,9 @@ class Engine {
     std::optional<Clock::time_point> last_token = {};
   };
   struct ActiveRequest {
-    Request request;
+    Request request;  // without its tokens: the samples' sequences have them
     RequestCallbacks callbacks;
+    int64_t num_prompt_tokens = 0;
     int64_t output_limit = 0;
     std::vector<TokenId> end_ids = {};  // EOS and stop tokens, which min_tokens bans
     std::vector<Sample> samples = {};   // all of them; only the first one is scheduled until the prompt is computed
@@ -103,7 +104,7 @@ class Engine {
     bool cancelled() const { return cancel_reason != FinishReason::kNone; }
     // Whether the log-probabilities of the prompt's token at `position` are wanted.
     bool scores_prompt_token(int64_t position) const {
-      return request.prompt_logprobs && callbacks.on_prompt_logprobs && position < std::ssize(request.prompt);
+      return request.prompt_logprobs && callbacks.on_prompt_logprobs && position < num_prompt_tokens;
     }
   };
   // What the model says of one row whose logits were wanted.

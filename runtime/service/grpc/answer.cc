@@ -60,6 +60,12 @@ bool contains(const std::vector<TokenId>& ids, TokenId id) { return std::ranges:
 
 Result<Answer> Answer::create(const GenerationJob& job, const ServedModel& model, ResponseSink& sink) {
   Answer answer(job, model, sink);
+  const std::vector<TokenId>& prompt = job.request.prompt;
+  if (job.echo) {
+    answer.prompt_ = prompt;
+  } else if (job.request.prompt_logprobs) {
+    answer.prompt_ = {prompt.front()};
+  }
   for (int64_t i = 0; i < job.request.params.num_samples; ++i) OCTET_RETURN_IF_ERROR(answer.start_sample());
   return answer;
 }
@@ -94,7 +100,7 @@ std::string Answer::prompt_text() const {
   StreamingDetokenizer detokenizer(*model_.tokenizer, {.strip_leading_space = model_.tokenizer->adds_leading_space(),
                                                        .keep_special = job_.keep_special});
   std::string text;
-  for (const TokenId id : job_.request.prompt) text += detokenizer.add(id);
+  for (const TokenId id : prompt_) text += detokenizer.add(id);
   return text;  // a character that the prompt only began is completed, or not, by the output
 }
 
@@ -105,7 +111,7 @@ void Answer::begin(Sample& sample, uint32_t index) {
   if (!job_.echo) return;
   sample.chunk.set_text(prompt_text());
   if (index != 0 || !lists_tokens() || job_.request.prompt_logprobs) return;
-  for (const TokenId id : job_.request.prompt) add_token(sample.chunk, id, /*is_prompt=*/true);
+  for (const TokenId id : prompt_) add_token(sample.chunk, id, /*is_prompt=*/true);
 }
 
 v1::Token& Answer::add_token(v1::GenerateChunk& chunk, TokenId id, bool is_prompt) const {
@@ -120,7 +126,7 @@ void Answer::on_prompt_logprobs(const PromptTokenEvent& event) {
   Sample& first = samples_.front();
   if (!first.started) {
     begin(first, 0);
-    add_token(first.chunk, job_.request.prompt.front(), /*is_prompt=*/true);
+    add_token(first.chunk, prompt_.front(), /*is_prompt=*/true);
   }
   v1::Token& token = add_token(first.chunk, event.token_id, /*is_prompt=*/true);
   add_logprobs(event.logprobs, token);

@@ -48,6 +48,7 @@ class Answer {
   }
 
   const GenerationJob& job_;
+  std::vector<TokenId> prompt_;  // what is shown of it: all (echo), its first token (prompt_logprobs), nothing
   const ServedModel& model_;
   ResponseSink& sink_;
   std::vector<Sample> samples_;

@@ -70,7 +70,7 @@ void EngineThread::start(const std::shared_ptr<GenerationCall>& call) {
   };
   callbacks.on_finish = [this, &known](const FinishEvent& event) { on_finish(known, event); };
   callbacks.on_prompt_logprobs = [&known](const PromptTokenEvent& event) { known.answer().on_prompt_logprobs(event); };
-  const auto id = or_out_of_memory([&] { return engine_.submit(known.job().request, std::move(callbacks)); });
+  const auto id = or_out_of_memory([&] { return engine_.submit(known.take_request(), std::move(callbacks)); });
   if (id.ok()) {
     calls_[*id] = call;
   } else {

@@ -12,4 +12,13 @@ Status GenerationCall::set_job(GenerationJob job, const ServedModel& model) {
   return ok_status();
 }
 
+Request GenerationCall::take_request() {
+  std::vector<TokenId> prompt = std::exchange(job_->request.prompt, {});
+  std::vector<TokenId> resumed = std::exchange(job_->request.resumed_output, {});
+  Request request = job_->request;
+  request.prompt = std::move(prompt);
+  request.resumed_output = std::move(resumed);
+  return request;
+}
+
 }  // namespace octet

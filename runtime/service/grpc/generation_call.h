@@ -52,6 +52,8 @@ class GenerationCall {
   // What is asked, once it is parsed: kInvalidInput with the field. Before the call goes to the engine.
   Status set_job(GenerationJob job, const ServedModel& model);
   const GenerationJob& job() const { return *job_; }
+  // The job's request, whose tokens leave with it: the answer has those that it shows.
+  Request take_request();
   Answer& answer() { return *answer_; }
   // A token of a sample has come; when the one before it did, if there was one. The engine's thread.
   std::optional<Clock::time_point> note_token(int32_t sample, Clock::time_point now) {
