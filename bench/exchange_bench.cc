@@ -218,10 +218,14 @@ Status ExchangeBench::measure_exchange(int64_t rows, DType dtype) {
   const auto sent = [&](Phase phase) {
     return static_cast<double>(world_.progress().totals()[static_cast<size_t>(phase)].bytes_sent);
   };
-  exchange.begin(std::vector<int64_t>(static_cast<size_t>(world_.size()), rows));
+  const std::vector<GroupRows> groups(static_cast<size_t>(world_.size()), {rows, {}});
+  StepRows step;
+  StepRowsMaker(topology_, world_.rank()).make_all(RowLayoutKind::kSliced, groups, step);
   const double before_dispatch = sent(Phase::kDispatch), before_combine = sent(Phase::kCombine);
-  const auto dispatch = [&] { route = exchange.dispatch(rows_here.view, ids_here.view, weights_here.view, *stream_); };
-  const auto combine = [&] { exchange.combine(route, y.view, out.view, *stream_); };
+  const auto dispatch = [&] {
+    route = exchange.dispatch(step, {rows_here.view, ids_here.view, weights_here.view}, *stream_);
+  };
+  const auto combine = [&] { exchange.combine(step, route, y.view, out.view, *stream_); };
   dispatch();
   int32_t num_assignments = 0;
   backend_.download(route.groups.offsets.slice_rows(route.groups.offsets.rows() - 1, 1), &num_assignments, *stream_);

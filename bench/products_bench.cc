@@ -32,7 +32,7 @@ MatrixSource source_of(const Tensor& matrix) {
 // Σ x[k] · row[k] in double.
 double dot(const float* x, const MatrixSource& matrix, int64_t row) {
   std::vector<float> weights(static_cast<size_t>(matrix.num_columns));
-  read_as_f32(matrix.row(row), matrix.dtype, matrix.num_columns, weights.data());
+  read_as_f32(matrix.row(row), matrix.format.dtype(), matrix.num_columns, weights.data());
   double sum = 0;
   for (size_t k = 0; k < weights.size(); ++k) sum += double{x[k]} * double{weights[k]};
   return sum;

@@ -40,7 +40,7 @@ Result<std::unique_ptr<ScaledModel>> ScaledModel::create(CommWorld& world, const
   MixtralOptions of_device = options;
   of_device.kv_dtype = made->default_kv_dtype();
   OCTET_RETURN_IF_ERROR(
-      made->check_model({options.load.dtype.value_or(common_matrix_dtype(checkpoint)), of_device.kv_dtype,
+      made->check_model({options.load.format.value_or(common_matrix_format(checkpoint)), of_device.kv_dtype,
                          config.head_dim, config.num_heads / config.num_kv_heads}));
   const int64_t most_streams = layout.topology.dp * options.max_logit_rows;
   std::unique_ptr<ScaledModel> scaled(new ScaledModel(world, layout.topology, std::move(made), most_streams));

@@ -107,7 +107,7 @@ Status ScalingBench::load() {
     model.max_logit_rows = most_streams;
     model.exchange = contender.layout.exchange;
     model.exchange_dtype = options_.exchange_dtype;
-    model.load.dtype = options_.weights;
+    model.load.format = options_.weights;
     for (const Workload& workload : workloads()) {
       model.num_pages = std::max(model.num_pages, streams_of(workload, contender).pages_of_group());
       model.max_context = std::max(model.max_context, workload.prompt_tokens + workload.steps + 1);

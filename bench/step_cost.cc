@@ -22,7 +22,7 @@ double distinct_experts(const ModelConfig& c, double rows) {
 // The kernels of one step, put together piece by piece.
 class StepKernels {
  public:
-  StepKernels(const ModelConfig& config, const Topology& topology, RowLayoutKind layout, const StepRows& step,
+  StepKernels(const ModelConfig& config, const Topology& topology, RowLayoutKind layout, const CostedRows& step,
               const ElementBytes& element)
       : c_(config),
         t_(topology),
@@ -97,14 +97,14 @@ class StepKernels {
   const ModelConfig& c_;
   const Topology& t_;
   const RowLayoutKind layout_;
-  const StepRows& step_;
+  const CostedRows& step_;
   const ElementBytes& element_;
   const RowLayoutCost sent_;  // a row and layer
   std::vector<KernelCost> kernels_;
 };
 
 // Of one rank alone.
-void add_step(const ModelConfig& config, const StepRows& step, const ElementBytes& element, StepCost& cost) {
+void add_step(const ModelConfig& config, const CostedRows& step, const ElementBytes& element, StepCost& cost) {
   for (const KernelCost& kernel : step_kernels(config, Topology(), RowLayoutKind::kReplicated, step, element)) {
     cost.bytes += kernel.bytes;
     cost.operations += kernel.operations;
@@ -118,17 +118,17 @@ double expected_distinct_experts(const ModelConfig& config, int64_t rows) {
   return distinct_experts(config, number(rows));
 }
 
-StepRows decode_rows(const ModelConfig& config, int64_t streams, double context) {
+CostedRows decode_rows(const ModelConfig& config, int64_t streams, double context) {
   const double keys = seen(config, context + 1);
   return {streams, streams, keys, number(streams) * keys};
 }
 
-StepRows prefill_rows(const ModelConfig& config, int64_t begin, int64_t rows, bool last) {
+CostedRows prefill_rows(const ModelConfig& config, int64_t begin, int64_t rows, bool last) {
   return {rows, last ? 1 : 0, seen(config, number(begin) + number(rows + 1) / 2), seen(config, number(begin + rows))};
 }
 
 std::vector<KernelCost> step_kernels(const ModelConfig& config, const Topology& topology, RowLayoutKind layout,
-                                     const StepRows& step, const ElementBytes& element) {
+                                     const CostedRows& step, const ElementBytes& element) {
   return StepKernels(config, topology, layout, step, element).take();
 }
 
@@ -142,7 +142,7 @@ StepCost prefill_cost(const ModelConfig& config, int64_t tokens, int64_t chunk, 
   StepCost cost;
   for (int64_t begin = 0; begin < tokens; begin += chunk) {
     const int64_t rows = std::min(chunk, tokens - begin);
-    const StepRows step = prefill_rows(config, begin, rows, begin + rows == tokens);
+    const CostedRows step = prefill_rows(config, begin, rows, begin + rows == tokens);
     add_step(config, step, {.weight = weight_bytes, .kv = kv_bytes}, cost);
   }
   return cost;

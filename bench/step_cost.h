@@ -28,16 +28,16 @@ StepCost decode_cost(const ModelConfig& config, int64_t streams, double context,
 StepCost prefill_cost(const ModelConfig& config, int64_t tokens, int64_t chunk, double weight_bytes, double kv_bytes);
 
 // The rows of one step in one dp group.
-struct StepRows {
+struct CostedRows {
   int64_t rows = 0;
   int64_t kept = 0;      // that go through the last layer's experts and the head
   double mean_keys = 0;  // that a row attends to
   double read_keys = 0;  // that are read from the cache, each once
 };
 
-StepRows decode_rows(const ModelConfig& config, int64_t streams, double context);
+CostedRows decode_rows(const ModelConfig& config, int64_t streams, double context);
 // A chunk of a prompt, `begin` tokens before it; the prompt's last one keeps one row.
-StepRows prefill_rows(const ModelConfig& config, int64_t begin, int64_t rows, bool last);
+CostedRows prefill_rows(const ModelConfig& config, int64_t begin, int64_t rows, bool last);
 
 // Bytes of an element.
 struct ElementBytes {
@@ -60,6 +60,6 @@ struct KernelCost {
 // them at the least, for somebody's rank does. Work that only touches a row's activations is left out: it is not the
 // weights' order of magnitude, and fusing decides what it costs.
 std::vector<KernelCost> step_kernels(const ModelConfig& config, const Topology& topology, RowLayoutKind layout,
-                                     const StepRows& step, const ElementBytes& element);
+                                     const CostedRows& step, const ElementBytes& element);
 
 }  // namespace octet

@@ -1,7 +1,7 @@
 # How a room of the house is built: one static library a folder, warnings as errors, headers included from the root.
 
 add_library(octet_flags INTERFACE)
-target_include_directories(octet_flags INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+target_include_directories(octet_flags INTERFACE ${CMAKE_CURRENT_LIST_DIR}/.. ${CMAKE_BINARY_DIR})
 # Contracted multiply-adds would make an element's bits depend on the compiler; kernels ask for them by name.
 target_compile_options(octet_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Werror -Wshadow -Wconversion -Wno-sign-conversion -ffp-contract=off>
@@ -39,15 +39,23 @@ function(octet_add_library name)
 endfunction()
 
 # octet_is_not_hot(NAME HOT files... HEADERS headers...): a room whose work is a small part of a step: time to compile
-# counts more than time to run, but in the HOT files; HEADERS are what most of its files include.
+# counts more than time to run, but in the HOT files, so its files are compiled eight together (OCTET_UNITY); HEADERS are what
+# most of them include.
 function(octet_is_not_hot name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "HOT;HEADERS")
-  target_compile_options(octet_${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O1>)
+  target_compile_options(octet_${name} PRIVATE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<NOT:$<CONFIG:Debug>>>:-O1>)
   if(arg_HOT)
     set_source_files_properties(${arg_HOT} PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O3>
                                 SKIP_PRECOMPILE_HEADERS ON)
   endif()
   target_precompile_headers(octet_${name} PRIVATE ${arg_HEADERS})
+  octet_compile_together(octet_${name})
+endfunction()
+
+# octet_compile_together(TARGET): eight files at a time, so that headers and what they instantiate are compiled once. Names
+# in unnamed namespaces must differ among the files of the target.
+function(octet_compile_together target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${OCTET_UNITY} UNITY_BUILD_BATCH_SIZE 8)
 endfunction()
 
 # octet_add_test_program(NAME libraries...): one GoogleTest program, NAME_tests, of every *_test.cc in this folder.
@@ -56,7 +64,7 @@ function(octet_add_test_program name)
   add_executable(${name}_tests ${sources})
   target_link_libraries(${name}_tests PRIVATE octet_flags GTest::gmock GTest::gtest_main ${ARGN})
   target_compile_definitions(${name}_tests PRIVATE OCTET_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  target_compile_options(${name}_tests PRIVATE -O1)  # compile time is most of what these cost
+  target_compile_options(${name}_tests PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)  # compile time is most of what these cost
   target_precompile_headers(${name}_tests PRIVATE <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>)
 endfunction()
 

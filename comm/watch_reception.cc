@@ -10,8 +10,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kCallLimit{10'000};  // for all that a caller has to say: a busy rank may take its time
-constexpr milliseconds kPause{10};          // before a connection is asked for again that there was no descriptor for
+constexpr milliseconds kCallLimit{10'000};    // for all that a caller has to say: a busy rank may take its time
+constexpr milliseconds kDescriptorPause{10};  // before a connection is asked for again that there was no descriptor for
 
 }  // namespace
 
@@ -50,7 +50,7 @@ void WatchReception::accept_all() {
     errno = 0;
     auto socket = accept_tcp(listener_, milliseconds(0));
     const bool has_no_descriptor = !socket.ok() && (errno == EMFILE || errno == ENFILE);
-    if (has_no_descriptor && callers_.empty()) poll(nullptr, 0, static_cast<int>(kPause.count()));
+    if (has_no_descriptor && callers_.empty()) poll(nullptr, 0, static_cast<int>(kDescriptorPause.count()));
     if (!callers_.empty() && (has_no_descriptor || (socket.ok() && callers_.size() == kMaxCallers))) {
       ++num_strangers_;
       callers_.pop_front();

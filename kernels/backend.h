@@ -74,7 +74,7 @@ class CapturedStep {
 
 // What a model asks of a backend.
 struct ModelNeeds {
-  DType weights = DType::kF32;  // of all matrices; kF32 where they differ
+  WeightFormat weights;  // of all matrices; kF32 where they differ
   DType kv = DType::kF32;
   int64_t head_dim = 0;
   int64_t heads_per_kv_head = 0;

@@ -12,7 +12,7 @@ MatrixSource MatrixSource::slice_rows(int64_t begin, int64_t count) const {
   MatrixSource slice = *this;
   slice.num_rows = count;
   if (row_order.empty()) {
-    slice.data += begin * row_stride * dtype_size(dtype);
+    slice.data += matrix_bytes(format, begin, row_stride);
   } else {
     slice.row_order = row_order.subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
   }
@@ -22,8 +22,11 @@ MatrixSource MatrixSource::slice_rows(int64_t begin, int64_t count) const {
 MatrixSource MatrixSource::slice_columns(int64_t begin, int64_t count) const {
   OCTET_CHECK(begin >= 0 && count >= 0 && begin + count <= num_columns, "columns {}+{} of {}", begin, count,
               num_columns);
+  const int64_t end = begin + count;
+  OCTET_CHECK(format.may_cut(begin) && (end == num_columns || format.may_cut(end)),
+              "columns {}+{} cut a group of {} elements", begin, count, format.group);
   MatrixSource slice = *this;
-  slice.data += begin * dtype_size(dtype);
+  slice.data += format.row_bytes(begin);
   slice.num_columns = count;
   return slice;
 }

@@ -6,23 +6,25 @@
 #include <span>
 #include <vector>
 
-#include "runtime/base/tensor.h"
+#include "kernels/weight_format.h"
 
 namespace octet {
 
-// A matrix in a mapped file, row-major, not owned: element (r, c) lies at data + (source_row(r) * row_stride + c)
-// elements. `data` need not be aligned. dtype is kF32, kBF16 or kF16.
+// A matrix in a mapped file, row-major, not owned: row r begins with the group at element source_row(r) * row_stride of
+// `data`, which need not be aligned.
 struct MatrixSource {
   const std::byte* data = nullptr;
-  DType dtype = DType::kF32;
+  WeightFormat format;
   int64_t num_rows = 0;
   int64_t num_columns = 0;
-  int64_t row_stride = 0;              // elements from one row to the next
+  int64_t row_stride = 0;              // elements from one row to the next: whole rows of what the file holds
   std::span<const int32_t> row_order;  // source_row(r) = row_order[r]; empty: r
 
   int64_t source_row(int64_t row) const { return row_order.empty() ? row : row_order[static_cast<size_t>(row)]; }
-  const std::byte* row(int64_t r) const { return data + source_row(r) * row_stride * dtype_size(dtype); }
+  const std::byte* row(int64_t r) const { return data + source_row(r) * format.row_bytes(row_stride); }
+  int64_t num_bytes() const { return matrix_bytes(format, num_rows, num_columns); }
   MatrixSource slice_rows(int64_t begin, int64_t count) const;
+  // REQUIRES format.may_cut(begin), and of the end if columns follow.
   MatrixSource slice_columns(int64_t begin, int64_t count) const;
 };
 
@@ -32,8 +34,8 @@ struct WeightSpec {
   // Gated: exactly two of one shape, w1 and w3: y = silu(w1 · x) ⊙ (w3 · x).
   std::vector<MatrixSource> parts;
   bool gated = false;
-  // Element type to keep the weight in: kF32, kBF16 or kF16.
-  DType dtype = DType::kF32;
+  // To keep the weight in.
+  WeightFormat format;
   // The columns (inputs) are cut at these ascending bounds, first 0, last num_columns, pieces possibly empty. Every
   // piece gives a partial product, a chain of fp32 operations in ascending column, and the partials are added in the
   // midpoint tree sum[i,j) = sum[i,m) + sum[m,j), m = (i+j)/2. One piece: {0, num_columns}. A gated weight has one
@@ -46,7 +48,7 @@ struct WeightSpec {
 
 // A weight in the layout that one backend's products read. Made by Backend::prepare, used only with that backend.
 struct Weight {
-  DType dtype = DType::kF32;
+  WeightFormat format;
   bool gated = false;
   int64_t num_inputs = 0;
   int64_t num_outputs = 0;

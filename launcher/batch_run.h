@@ -9,8 +9,8 @@
 #include "launcher/generation.h"
 #include "launcher/output.h"
 #include "launcher/prompt_builder.h"
-#include "launcher/session.h"
 #include "runtime/engine/batch_file.h"
+#include "runtime/session/session.h"
 
 namespace octet {
 

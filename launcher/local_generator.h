@@ -5,8 +5,8 @@
 
 #include "launcher/generator.h"
 #include "launcher/prompt_builder.h"
-#include "launcher/session.h"
 #include "runtime/engine/engine.h"
+#include "runtime/session/session.h"
 
 namespace octet {
 

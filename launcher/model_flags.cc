@@ -28,7 +28,7 @@ constexpr const char* kModelGroup = "Running the model";
 constexpr const char* kRanksGroup = "Many ranks (under mpirun or octet run)";
 
 void declare_rank_flags(CLI::App& app, ModelFlags& flags) {
-  const auto group = [&app](CLI::Option* option) { return option->group(kRanksGroup); };
+  const auto group = [](CLI::Option* option) { return option->group(kRanksGroup); };
   group(app.add_option("--tp", flags.tp, "ranks that share attention by KV heads: 1, 2, 4 or 8"))->type_name("N");
   group(app.add_option("--dp", flags.dp, "replicas of attention, each with its own sequences"))->type_name("N");
   group(app.add_option("--ep", flags.ep, "places that experts are dealt to"))->type_name("N");
@@ -83,7 +83,7 @@ void declare_generation_config(CLI::App& app, ModelFlags& flags) {
 void declare_model_flags(CLI::App& app, ModelFlags& flags) {
   flags.values = [&app] { return model_flag_values(app); };
   declare_model_path(app, flags);
-  const auto group = [&app](CLI::Option* option) { return option->group(kModelGroup); };
+  const auto group = [](CLI::Option* option) { return option->group(kModelGroup); };
   group(declare_tokenizer(app, flags));
   group(
       app.add_option("--device", flags.device, "where it runs: " + available_devices() + " (default: the best here)"));

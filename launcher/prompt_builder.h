@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "launcher/generation.h"
-#include "launcher/session.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/prompt_source.h"
+#include "runtime/session/session.h"
 #include "runtime/text/chat/chat_template.h"
 
 namespace octet {

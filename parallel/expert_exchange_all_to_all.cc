@@ -1,7 +1,6 @@
 #include "parallel/expert_exchange_all_to_all.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "parallel/expert_placement.h"
 #include "parallel/shard_plan.h"
@@ -61,7 +60,6 @@ AllToAllExpertExchange::AllToAllExpertExchange(Backend& backend, ModelComms& com
       kept_experts_(backend, shape.top_k, local_indexes(shape, plan_.shape().place()),
                     std::ssize(shape.experts_of_place[static_cast<size_t>(plan_.shape().place())]), capacity_.kept),
       place_reducer_(make_reducer(backend, *comms.place, local_.max_assignments() * shape.hidden)),
-      group_ranks_(make_rank_groups(topology, comms.world.rank()).experts),
       rows_stream_(backend.make_stream()),
       least_kept_rows_(least_kept_rows(shape)),
       all_ids_(backend.allocate_tensor(DType::kI32, {capacity_.received, top_k_})),
@@ -80,37 +78,29 @@ AllToAllExpertExchange::AllToAllExpertExchange(Backend& backend, ModelComms& com
       returned_weights_(backend.allocate_tensor(DType::kF32, {capacity_.received * top_k_})),
       arrival_slots_(backend.allocate_tensor(DType::kI32, {capacity_.mine, top_k_})),
       ones_(backend.allocate_tensor(DType::kF32, {capacity_.mine, top_k_})),
-      rows_of_(group_ranks_.size()),
       host_ids_(backend.allocate_host_tensor(DType::kI32, {capacity_.received, top_k_})),
       host_weights_(backend.allocate_host_tensor(DType::kF32, {capacity_.received, top_k_})) {
   const std::vector<float> ones(static_cast<size_t>(ones_.view.num_elements()), 1.0F);
   backend.upload_and_wait(ones.data(), ones_.view);
 }
 
-void AllToAllExpertExchange::begin(std::span<const int64_t> rows_of_rank) {
-  for (size_t i = 0; i < group_ranks_.size(); ++i) {
-    rows_of_[i] = rows_of_rank[static_cast<size_t>(group_ranks_[i])];
-  }
-}
-
 // The choices of all rows of the expert group set out for the host.
-void AllToAllExpertExchange::gather_choices(TensorView ids, TensorView weights, Stream& stream) {
-  const int64_t total = std::accumulate(rows_of_.begin(), rows_of_.end(), int64_t{0});
-  const TensorView all_ids = all_ids_.view.slice_rows(0, total), all_weights = all_weights_.view.slice_rows(0, total);
+void AllToAllExpertExchange::gather_choices(const StepRows& rows, const RoutedRows& mine, Stream& stream) {
+  const TensorView all_ids = all_ids_.view.slice_rows(0, rows.num_met);
+  const TensorView all_weights = all_weights_.view.slice_rows(0, rows.num_met);
   comms_.world.progress().set_phase(Phase::kDispatchCounts);
-  comms_.experts->all_gather_v(ids, rows_of_, all_ids, stream);
-  comms_.experts->all_gather_v(weights, rows_of_, all_weights, stream);
+  comms_.experts->all_gather_v(mine.ids, rows.rows_of_experts, all_ids, stream);
+  comms_.experts->all_gather_v(mine.weights, rows.rows_of_experts, all_weights, stream);
   backend_.download(all_ids, host_ids_.view.data, stream);
   backend_.download(all_weights, host_weights_.view.data, stream);
 }
 
 // The layer's one wait of the host, for the choices.
-void AllToAllExpertExchange::plan_rows(Stream& stream) {
+void AllToAllExpertExchange::plan_rows(const StepRows& rows, Stream& stream) {
   comms_.world.wait(stream);
-  const int64_t total = std::accumulate(rows_of_.begin(), rows_of_.end(), int64_t{0});
-  const auto num_choices = static_cast<size_t>(total * top_k_);
-  plan_.compute({host_ids_.view.as<int32_t>(), num_choices}, {host_weights_.view.as<float>(), num_choices}, rows_of_,
-                kept_.has_value());
+  const auto num_choices = static_cast<size_t>(rows.num_met * top_k_);
+  plan_.compute({host_ids_.view.as<int32_t>(), num_choices}, {host_weights_.view.as<float>(), num_choices},
+                rows.rows_of_experts, kept_.has_value());
 }
 
 TensorView AllToAllExpertExchange::upload_index(const std::vector<int32_t>& index, Stream& stream) {
@@ -129,21 +119,21 @@ TensorView AllToAllExpertExchange::exchange_rows(TensorView rows, Stream& stream
   return received;
 }
 
-std::optional<Route> AllToAllExpertExchange::keep(TensorView rows, TensorView ids, TensorView weights, Stream& stream) {
+std::optional<Route> AllToAllExpertExchange::keep(const StepRows& rows, const RoutedRows& mine, Stream& stream) {
   kept_.reset();
-  if (capacity_.kept == 0 || rows.rows() < least_kept_rows_) return kept_;
-  if (dtype_ == DType::kBF16) backend_.round_to_bf16(rows, stream);
+  if (capacity_.kept == 0 || mine.rows.rows() < least_kept_rows_) return kept_;
+  if (dtype_ == DType::kBF16) backend_.round_to_bf16(mine.rows, stream);
   rows_stream_->wait_for(stream);
-  gather_choices(ids, weights, *rows_stream_);
-  kept_ = Route{rows, ids, weights, kept_experts_.group(ids, stream)};
+  gather_choices(rows, mine, *rows_stream_);
+  kept_ = Route{mine.rows, mine.ids, mine.weights, kept_experts_.group(mine.ids, stream)};
   return kept_;
 }
 
-Route AllToAllExpertExchange::dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) {
+Route AllToAllExpertExchange::dispatch(const StepRows& rows, const RoutedRows& mine, Stream& stream) {
   Stream& travels_on = kept_ ? *rows_stream_ : stream;
-  if (!kept_) gather_choices(ids, weights, stream);
-  plan_rows(travels_on);
-  const TensorView received = exchange_rows(rows, travels_on);
+  if (!kept_) gather_choices(rows, mine, stream);
+  plan_rows(rows, travels_on);
+  const TensorView received = exchange_rows(mine.rows, travels_on);
   const TensorView received_ids = ids_.view.slice_rows(0, received.rows());
   const TensorView received_weights = weights_.view.slice_rows(0, received.rows());
   backend_.upload(plan_.received_ids().data(), received_ids, travels_on);
@@ -177,7 +167,8 @@ void AllToAllExpertExchange::sum_kept(TensorView y, Stream& stream) {
   if (dtype_ == DType::kBF16) backend_.round_to_bf16(sums, stream);
 }
 
-void AllToAllExpertExchange::combine(const Route& route, TensorView y, TensorView out, Stream& stream) {
+void AllToAllExpertExchange::combine(const StepRows& rows, const Route& route, TensorView y, TensorView out,
+                                     Stream& stream) {
   const int64_t num_kept = kept_ ? kept_->rows.rows() : 0;
   if (kept_) {
     const int64_t num_assignments = kept_->groups.assignment_row.num_elements();
@@ -198,8 +189,7 @@ void AllToAllExpertExchange::combine(const Route& route, TensorView y, TensorVie
 
   const TensorView slots = arrival_slots_.view.slice_rows(0, out.rows());
   backend_.upload(plan_.arrival_of_choice().data(), slots, stream);
-  const auto first_row = std::accumulate(rows_of_.begin(), rows_of_.begin() + comms_.experts->rank(), int64_t{0});
-  const TensorView ids = all_ids_.view.slice_rows(first_row, out.rows());
+  const TensorView ids = all_ids_.view.slice_rows(rows.home.begin, out.rows());
   const TensorView sums = arrived_.view.slice_rows(0, num_kept + plan_.num_arrived());
   backend_.weighted_sum(sums, {slots, ids, ones_.view.slice_rows(0, out.rows())}, out, stream);
   if (dtype_ == DType::kBF16) backend_.round_to_bf16(out, stream);

@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "parallel/dispatch_plan.h"
@@ -45,14 +44,13 @@ class AllToAllExpertExchange final : public ExpertExchange {
   AllToAllExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology, const ExchangeShape& shape);
 
   int64_t max_assignments() const override { return local_.max_assignments(); }
-  void begin(std::span<const int64_t> rows_of_rank) override;
-  std::optional<Route> keep(TensorView rows, TensorView ids, TensorView weights, Stream& stream) override;
-  Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) override;
-  void combine(const Route& route, TensorView y, TensorView out, Stream& stream) override;
+  std::optional<Route> keep(const StepRows& rows, const RoutedRows& mine, Stream& stream) override;
+  Route dispatch(const StepRows& rows, const RoutedRows& mine, Stream& stream) override;
+  void combine(const StepRows& rows, const Route& route, TensorView y, TensorView out, Stream& stream) override;
 
  private:
-  void gather_choices(TensorView ids, TensorView weights, Stream& stream);
-  void plan_rows(Stream& stream);
+  void gather_choices(const StepRows& rows, const RoutedRows& mine, Stream& stream);
+  void plan_rows(const StepRows& rows, Stream& stream);
   void sum_kept(TensorView y, Stream& stream);
   TensorView exchange_rows(TensorView rows, Stream& stream);
   WeightedChoices returned_choices(const Route& route, Stream& stream);
@@ -68,7 +66,6 @@ class AllToAllExpertExchange final : public ExpertExchange {
   LocalExperts kept_experts_;
   std::optional<Route> kept_;  // of the layer under way
   std::unique_ptr<Reducer> place_reducer_;
-  std::vector<int> group_ranks_;         // world ranks of the expert group
   std::unique_ptr<Stream> rows_stream_;  // on which rows travel beside the product of those that stay
   int64_t least_kept_rows_;              // of this rank's; the capacity's `kept` is 0 where none ever stay
 
@@ -82,8 +79,6 @@ class AllToAllExpertExchange final : public ExpertExchange {
   Tensor returned_slots_, returned_ids_, returned_weights_;  // where not all of the received is returned
   Tensor arrival_slots_, ones_;                              // [my rows, top_k]
 
-  // Host side of the step.
-  std::vector<int64_t> rows_of_;    // of each rank of the expert group
   Tensor host_ids_, host_weights_;  // of all rows of the expert group, in memory that downloads reach directly
 };
 

@@ -10,7 +10,6 @@
 #include "parallel/expert_exchange.h"
 #include "parallel/local_experts.h"
 #include "parallel/rank_groups.h"
-#include "parallel/shard_plan.h"
 #include "parallel/tree_reduce.h"
 #include "parallel/wire_rows.h"
 
@@ -34,31 +33,23 @@ class ReplicatedExpertExchange final : public ExpertExchange {
   ReplicatedExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology, const ExchangeShape& shape);
 
   int64_t max_assignments() const override { return local_.max_assignments(); }
-  void begin(std::span<const int64_t> rows_of_rank) override;
-  void announce(TensorView rows, Stream& stream) override;
-  Route dispatch(TensorView rows, TensorView ids, TensorView weights, Stream& stream) override;
-  void combine(const Route& route, TensorView y, TensorView out, Stream& stream) override;
+  void announce(const StepRows& rows, TensorView mine, Stream& stream) override;
+  Route dispatch(const StepRows& rows, const RoutedRows& mine, Stream& stream) override;
+  void combine(const StepRows& rows, const Route& route, TensorView y, TensorView out, Stream& stream) override;
 
  private:
-  bool one_group() const { return groups_here_.size() == 1; }
+  bool one_group() const { return num_groups_ == 1; }
 
   Backend& backend_;
   ModelComms& comms_;
   DType dtype_;
-  int tp_;                        // ranks of a dp group
-  std::vector<int> dp_of_rank_;   // [ranks of the expert group]
-  std::vector<int> groups_here_;  // dp groups with ranks in the expert group, ascending
-  int my_group_;
+  int64_t num_groups_;  // dp groups with ranks in the expert group
   LocalExperts local_;
   std::unique_ptr<Reducer> place_reducer_;
   std::unique_ptr<Reducer> peer_reducer_;
   std::unique_ptr<Stream> rows_stream_;  // on which rows travel beside the router
   Tensor rows_, ids_, weights_, sums_;   // of all groups here, where there are several
   WireRows sent_, received_;
-  std::vector<int64_t> share_of_;  // rows that each rank of the expert group hands out
-  Range my_share_;                 // of this rank's rows
-  Range my_rows_;                  // of all rows here
-  int64_t num_rows_ = 0;           // of all groups here
 };
 
 }  // namespace octet

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "parallel/row_layout.h"
+#include "parallel/step_rows.h"
 #include "parallel/topology.h"
 #include "runtime/base/status.h"
 

@@ -202,7 +202,7 @@ void GroupedProduct::multiply(const Task& task, float* y) const {
 void GroupedProduct::add_inputs(const Task& task, int64_t begin, int64_t end, bool start, float* sums) const {
   const Weight& weight = *task.rows->weight;
   const RowTile* tiles = &tiles_[static_cast<size_t>(task.rows->first_tile)];
-  const auto& kernels = kernels_.packed[static_cast<size_t>(element_of(weight.dtype))];
+  const auto& kernels = kernels_.packed[static_cast<size_t>(element_of(weight.format.dtype()))];
   const std::byte* packed = weight.storage.data() + task.first_block * block_bytes(weight) + begin * step_bytes(weight);
   PackedProduct product;
   product.block_bytes = block_bytes(weight);

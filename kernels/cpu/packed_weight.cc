@@ -19,7 +19,7 @@ struct SourceRow {
 // The row of the checkpoint that gives output `row` of the stacked parts.
 SourceRow stacked_row(const WeightSpec& spec, int64_t row) {
   for (const MatrixSource& part : spec.parts) {
-    if (row < part.num_rows) return {part.row(row), part.dtype};
+    if (row < part.num_rows) return {part.row(row), part.format.dtype()};
     row -= part.num_rows;
   }
   return {};
@@ -31,7 +31,7 @@ SourceRow source_of(const WeightSpec& spec, int64_t block, int64_t column) {
   constexpr int64_t kHalf = kBlockColumns / 2;
   const MatrixSource& part = spec.parts[column < kHalf ? 0 : 1];
   const int64_t row = block * kHalf + column % kHalf;
-  return row < part.num_rows ? SourceRow{part.row(row), part.dtype} : SourceRow{};
+  return row < part.num_rows ? SourceRow{part.row(row), part.format.dtype()} : SourceRow{};
 }
 
 // Where column c stands among the 32 weights of one k.
@@ -59,15 +59,16 @@ void read_chunk(const SourceRow& row, int64_t begin, int64_t count, DType dtype,
 // T: an unsigned integer of the element's size.
 template <typename T>
 void pack_block(const WeightSpec& spec, int64_t block, T* out) {
+  const DType dtype = spec.format.dtype();
   std::array<SourceRow, kBlockColumns> sources;
   for (int64_t c = 0; c < kBlockColumns; ++c) {
-    sources[static_cast<size_t>(place_of(spec.dtype, c))] = source_of(spec, block, c);
+    sources[static_cast<size_t>(place_of(dtype, c))] = source_of(spec, block, c);
   }
   alignas(64) std::array<T, kBlockColumns * kChunk> rows;
   for (int64_t begin = 0; begin < spec.num_inputs(); begin += kChunk) {
     const int64_t count = std::min(kChunk, spec.num_inputs() - begin);
     for (int64_t place = 0; place < kBlockColumns; ++place) {
-      read_chunk(sources[static_cast<size_t>(place)], begin, count, spec.dtype,
+      read_chunk(sources[static_cast<size_t>(place)], begin, count, dtype,
                  reinterpret_cast<std::byte*>(rows.data() + place * kChunk));
     }
     for (int64_t k = 0; k < count; ++k) {
@@ -97,16 +98,14 @@ Element element_of(DType dtype) {
 }
 
 Weight pack_weight(const WeightSpec& spec, ThreadPool& pool) {
-  OCTET_CHECK(spec.dtype == DType::kF32 || spec.dtype == DType::kBF16 || spec.dtype == DType::kF16,
-              "weights cannot be kept as {}", dtype_name(spec.dtype));
   OCTET_CHECK(spec.partial_bounds.size() >= 2 && spec.partial_bounds.back() == spec.num_inputs(),
               "partial sums do not cover the {} inputs", spec.num_inputs());
   OCTET_CHECK(!spec.gated || spec.partial_bounds.size() == 2, "a gated weight has one partial sum");
-  Weight weight{spec.dtype, spec.gated, spec.num_inputs(), spec.num_outputs(), spec.partial_bounds, {}};
+  Weight weight{spec.format, spec.gated, spec.num_inputs(), spec.num_outputs(), spec.partial_bounds, {}};
   weight.storage = Buffer::host(static_cast<size_t>(num_blocks(weight) * block_bytes(weight)));
   pool.parallel_for(num_blocks(weight), [&](int64_t block, int) {
     std::byte* out = weight.storage.data() + block * block_bytes(weight);
-    if (spec.dtype == DType::kF32) {
+    if (spec.format.dtype() == DType::kF32) {
       pack_block(spec, block, reinterpret_cast<uint32_t*>(out));
     } else {
       pack_block(spec, block, reinterpret_cast<uint16_t*>(out));

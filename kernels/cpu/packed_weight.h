@@ -26,8 +26,10 @@ inline int64_t num_blocks(const Weight& weight) {
   return (weight.num_outputs + block_outputs(weight) - 1) / block_outputs(weight);
 }
 // Bytes of one k of a block, and of a block.
-inline int64_t step_bytes(const Weight& weight) { return kBlockColumns * dtype_size(weight.dtype); }
-inline int64_t block_bytes(const Weight& weight) { return weight.num_inputs * step_bytes(weight); }
+inline int64_t step_bytes(const Weight& weight) { return matrix_bytes(weight.format, kBlockColumns, 1); }
+inline int64_t block_bytes(const Weight& weight) {
+  return matrix_bytes(weight.format, kBlockColumns, weight.num_inputs);
+}
 
 // Backend::prepare in this layout.
 Weight pack_weight(const WeightSpec& spec, ThreadPool& pool);

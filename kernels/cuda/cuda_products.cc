@@ -36,10 +36,10 @@ SourceRow source_of(const WeightSpec& spec, int64_t row) {
 void write_row(const SourceRow& source, DType dtype, int64_t stride, std::vector<float>& widened, std::byte* out) {
   const MatrixSource& part = *source.part;
   const size_t bytes = static_cast<size_t>(part.num_columns * dtype_size(dtype));
-  if (part.dtype == dtype) {
+  if (part.format == WeightFormat(dtype)) {
     std::memcpy(out, part.row(source.row), bytes);
   } else {
-    read_as_f32(part.row(source.row), part.dtype, part.num_columns, widened.data());
+    read_as_f32(part.row(source.row), part.format.dtype(), part.num_columns, widened.data());
     write_from_f32(widened.data(), part.num_columns, dtype, out);
   }
   std::memset(out + bytes, 0, static_cast<size_t>(stride * dtype_size(dtype)) - bytes);
@@ -63,7 +63,7 @@ cuda::GroupedArgs grouped_args(TensorView x, const Weight& weight, TensorView y)
   cuda::GroupedArgs args{};
   args.x = x.data;
   args.y = y.as<float>();
-  args.element = cuda_element(weight.dtype);
+  args.element = cuda_element(weight.format.dtype());
   args.num_rows = static_cast<int>(x.rows());
   args.max_assignments = static_cast<int>(y.rows());
   args.num_inputs = static_cast<int>(weight.num_inputs);
@@ -76,12 +76,13 @@ cuda::GroupedArgs grouped_args(TensorView x, const Weight& weight, TensorView y)
 }  // namespace
 
 Weight CudaBackend::prepare(const WeightSpec& spec) {
-  OCTET_CHECK(dtype_size(spec.dtype) == 2, "weights in {}", dtype_name(spec.dtype));
-  Weight weight{spec.dtype, spec.gated, spec.num_inputs(), spec.num_outputs(), spec.partial_bounds, {}};
+  const DType dtype = spec.format.dtype();
+  OCTET_CHECK(dtype_size(dtype) == 2, "weights in {}", dtype_name(dtype));
+  Weight weight{spec.format, spec.gated, spec.num_inputs(), spec.num_outputs(), spec.partial_bounds, {}};
   const int64_t num_rows = weight.num_outputs * (spec.gated ? 2 : 1);
   const int64_t stride = stride_of(weight.num_inputs);
-  const size_t row_bytes = static_cast<size_t>(stride * dtype_size(spec.dtype));
-  weight.storage = allocate(static_cast<size_t>(num_rows) * row_bytes);
+  const size_t row_bytes = static_cast<size_t>(weight.format.row_bytes(stride));
+  weight.storage = allocate(static_cast<size_t>(matrix_bytes(weight.format, num_rows, stride)));
   const auto rows_at_once = static_cast<int64_t>(CudaStream::kPinnedPiece / std::max<size_t>(row_bytes, 1));
   OCTET_CHECK(rows_at_once > 0, "rows of {} bytes", row_bytes);
   std::vector<float> widened(static_cast<size_t>(weight.num_inputs));
@@ -90,7 +91,7 @@ Weight CudaBackend::prepare(const WeightSpec& spec) {
     const size_t bytes = static_cast<size_t>(count) * row_bytes;
     std::byte* pinned = loader_.reserve_pinned(bytes);
     for (int64_t r = 0; r < count; ++r) {
-      write_row(source_of(spec, begin + r), spec.dtype, stride, widened, pinned + static_cast<size_t>(r) * row_bytes);
+      write_row(source_of(spec, begin + r), dtype, stride, widened, pinned + static_cast<size_t>(r) * row_bytes);
     }
     loader_.upload_pinned(pinned, weight.storage.data() + static_cast<size_t>(begin) * row_bytes, bytes);
   }
@@ -100,9 +101,9 @@ Weight CudaBackend::prepare(const WeightSpec& spec) {
 
 const void* CudaBackend::narrow(TensorView x, const Weight& weight, CudaStream& stream) const {
   const int64_t stride = stride_of(weight.num_inputs);
-  void* rows =
-      stream.scratch(CudaStream::Scratch::kRows, static_cast<size_t>(x.rows() * stride * dtype_size(weight.dtype)));
-  cuda::narrow_rows({x.as<float>(), nullptr, rows, cuda_element(weight.dtype), static_cast<int>(x.rows()),
+  void* rows = stream.scratch(CudaStream::Scratch::kRows,
+                              static_cast<size_t>(x.rows() * stride * dtype_size(weight.format.dtype())));
+  cuda::narrow_rows({x.as<float>(), nullptr, rows, cuda_element(weight.format.dtype()), static_cast<int>(x.rows()),
                      static_cast<int>(weight.num_inputs), static_cast<int>(stride)},
                     stream.get());
   return rows;
@@ -121,8 +122,8 @@ void CudaBackend::gemm(TensorView x, const Weight& weight, TensorView y, Stream&
     return;
   }
   if (weight.num_outputs <= cuda::kMaxThinOutputs) {
-    cuda::thin_product({weight.storage.data(), x.as<float>(), y.as<float>(), cuda_element(weight.dtype), num_rows,
-                        static_cast<int>(weight.num_inputs), static_cast<int>(weight.num_outputs), stride},
+    cuda::thin_product({weight.storage.data(), x.as<float>(), y.as<float>(), cuda_element(weight.format.dtype()),
+                        num_rows, static_cast<int>(weight.num_inputs), static_cast<int>(weight.num_outputs), stride},
                        on.get());
     return;
   }
@@ -130,7 +131,7 @@ void CudaBackend::gemm(TensorView x, const Weight& weight, TensorView y, Stream&
   const void* rows = narrow(x, weight, on);
   const float one = 1;
   const float zero = 0;
-  const cudaDataType_t type = blas_type(weight.dtype);
+  const cudaDataType_t type = blas_type(weight.format.dtype());
   OCTET_CUBLAS_CHECK(cublasGemmEx(on.blas(), CUBLAS_OP_T, CUBLAS_OP_N, static_cast<int>(weight.num_outputs), num_rows,
                                   stride, &one, weight.storage.data(), type, stride, rows, type, stride, &zero,
                                   y.as<float>(), CUDA_R_32F, static_cast<int>(weight.num_outputs), CUBLAS_COMPUTE_32F,

@@ -24,11 +24,12 @@ float silu(float v) { return v / (1.0F + std::exp(-v)); }
 // y[r] = weight · x_row(r) for num_rows rows; a row of the weight is widened once for all of them.
 template <typename RowOf>
 void multiply(const Weight& weight, int64_t num_rows, const RowOf& x_row, float* y) {
-  const int64_t row_bytes = weight.num_inputs * dtype_size(weight.dtype);
+  const DType dtype = weight.format.dtype();
+  const int64_t row_bytes = weight.format.row_bytes(weight.num_inputs);
   const size_t num_partials = weight.partial_bounds.size() - 1;
   std::vector<float> row(static_cast<size_t>(weight.num_inputs));
   const auto dot_rows = [&](int64_t weight_row, const auto& use) {
-    read_as_f32(weight.storage.data() + weight_row * row_bytes, weight.dtype, weight.num_inputs, row.data());
+    read_as_f32(weight.storage.data() + weight_row * row_bytes, dtype, weight.num_inputs, row.data());
     for (int64_t r = 0; r < num_rows; ++r)
       use(r, tree_dot(x_row(r), row.data(), weight.partial_bounds, 0, num_partials));
   };
@@ -43,16 +44,16 @@ void multiply(const Weight& weight, int64_t num_rows, const RowOf& x_row, float*
 }  // namespace
 
 Weight ReferenceBackend::prepare(const WeightSpec& spec) {
-  Weight weight{spec.dtype, spec.gated, spec.num_inputs(), spec.num_outputs(), spec.partial_bounds, {}};
+  Weight weight{spec.format, spec.gated, spec.num_inputs(), spec.num_outputs(), spec.partial_bounds, {}};
   const int64_t num_rows = weight.num_outputs * (spec.gated ? 2 : 1);
-  const int64_t row_bytes = weight.num_inputs * dtype_size(spec.dtype);
-  weight.storage = allocate(static_cast<size_t>(num_rows * row_bytes));
+  const int64_t row_bytes = weight.format.row_bytes(weight.num_inputs);
+  weight.storage = allocate(static_cast<size_t>(matrix_bytes(weight.format, num_rows, weight.num_inputs)));
   std::byte* out = weight.storage.data();
   std::vector<float> row(static_cast<size_t>(weight.num_inputs));
   for (const MatrixSource& part : spec.parts) {
     for (int64_t r = 0; r < part.num_rows; ++r, out += row_bytes) {
-      read_as_f32(part.row(r), part.dtype, weight.num_inputs, row.data());
-      write_from_f32(row.data(), weight.num_inputs, spec.dtype, out);
+      read_as_f32(part.row(r), part.format.dtype(), weight.num_inputs, row.data());
+      write_from_f32(row.data(), weight.num_inputs, spec.format.dtype(), out);
     }
   }
   return weight;

@@ -2,7 +2,8 @@
 #include <fmt/ranges.h>
 
 #include "launcher/checkup/checkup.h"
-#include "runtime/base/byte_text.h"
+#include "launcher/output.h"
+#include "runtime/base/human_bytes.h"
 
 namespace octet {
 namespace {

@@ -2,24 +2,24 @@
 #include <sys/statvfs.h>
 
 #include "launcher/checkup/checkup.h"
-#include "runtime/base/byte_text.h"
 #include "runtime/base/host_limits.h"
+#include "runtime/base/human_bytes.h"
 
 namespace octet {
 namespace {
 
-std::string text_of(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
+std::string text_of_bytes(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
 
 Finding memory(const KernelFiles& files) {
   const int64_t total = files.field_bytes("proc/meminfo", "MemTotal").value_or(0);
   const int64_t available = tightest_memory(files).value_or(MemoryBound()).available;
   const MemoryBound lowest = lowest_memory_limit(files).value_or(MemoryBound());
   Finding finding{.topic = "memory",
-                  .text = fmt::format("{}, {} available", text_of(total), text_of(available)),
+                  .text = fmt::format("{}, {} available", text_of_bytes(total), text_of_bytes(available)),
                   .facts = {{"total_bytes", total}, {"available_bytes", available}, {"limit_bytes", lowest.limit}}};
   if (lowest.limit < total) {
     finding.grade = Grade::kHint;
-    finding.text += fmt::format("; {} allows {}", lowest.name, text_of(lowest.limit));
+    finding.text += fmt::format("; {} allows {}", lowest.name, text_of_bytes(lowest.limit));
     finding.remedy = "weights, --kv-cache and working memory are kept within it (octet plan): raise it for more";
   }
   return finding;
@@ -50,7 +50,7 @@ Finding shared_memory(const KernelFiles& files) {
   }
   const auto free = static_cast<int64_t>(room.f_bavail * room.f_frsize);
   Finding finding{.topic = "shared memory",
-                  .text = fmt::format("{} free in /dev/shm", text_of(free)),
+                  .text = fmt::format("{} free in /dev/shm", text_of_bytes(free)),
                   .facts = {{"free_bytes", free}}};
   if (free < kPlenty) {
     finding.grade = Grade::kHint;
@@ -67,7 +67,7 @@ Finding locked_memory() {
     return {.topic = "locked memory", .text = "no limit", .facts = {{"limit_bytes", nullptr}}};
   const auto bytes = static_cast<int64_t>(limit.rlim_cur);
   return {.topic = "locked memory",
-          .text = fmt::format("{} a process", text_of(bytes)),
+          .text = fmt::format("{} a process", text_of_bytes(bytes)),
           .remedy = "InfiniBand needs more: ulimit -l unlimited (/etc/security/limits.conf: memlock)",
           .facts = {{"limit_bytes", bytes}}};
 }

@@ -7,10 +7,10 @@
 #include "launcher/bench_limits.h"
 #include "launcher/commands/commands.h"
 #include "launcher/interrupt.h"
+#include "launcher/open_session.h"
 #include "launcher/output.h"
-#include "launcher/session.h"
-#include "runtime/base/byte_text.h"
 #include "runtime/base/host_limits.h"
+#include "runtime/base/human_bytes.h"
 #include "runtime/base/log.h"
 
 namespace octet {
@@ -212,7 +212,7 @@ class BenchGenerateCommand final : public Command {
     catch_interrupts();
     for (const int64_t streams : options_.streams) model_.max_batch = std::max(model_.max_batch, streams);
     if (model_.max_context == 0) model_.max_context = longest_sequence(options_);
-    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
+    OCTET_ASSIGN_OR_RETURN(const auto session, open_session(model_));
     if (!session->leads()) return session->follow();
     OCTET_RETURN_IF_ERROR(check_clock(options_.clock, session->backend()));
     const int threads = model_.threads > 0 ? model_.threads : num_available_cpus();

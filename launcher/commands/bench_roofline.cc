@@ -6,7 +6,8 @@
 #include "launcher/model_flags.h"
 #include "launcher/model_options.h"
 #include "launcher/output.h"
-#include "launcher/rank_plan.h"
+#include "launcher/plan_text.h"
+#include "runtime/session/explain.h"
 
 namespace octet {
 namespace {
@@ -86,7 +87,7 @@ class RooflineCommand final : public Command {
                            device_file_ == "measured" ? measured_device() : read_device_file(device_file_));
     OCTET_ASSIGN_OR_RETURN(const Topology topology, make_topology(layout_, {c.num_kv_heads, c.num_experts}));
     OCTET_ASSIGN_OR_RETURN(const RowLayoutChooser chooser,
-                           RowLayoutChooser::create(exchange_policy(flags_), topology, c.num_experts,
+                           RowLayoutChooser::create(session_options(flags_).exchange, topology, c.num_experts,
                                                     c.experts_per_token, c.hidden_size, ElementBytes().exchange));
     std::vector<RooflineStep> steps;
     for (const int64_t streams : streams_) {
@@ -103,7 +104,7 @@ class RooflineCommand final : public Command {
   }
 
  private:
-  RooflineStep bound_of(std::string what, int64_t tokens, const StepRows& rows, const ModelConfig& config,
+  RooflineStep bound_of(std::string what, int64_t tokens, const CostedRows& rows, const ModelConfig& config,
                         const Topology& topology, const RowLayoutChooser& chooser, const DeviceCeilings& device) const {
     const RowLayoutKind layout = chooser.choose(rows.rows);
     const ElementBytes element{.weight = weight_bits_ / 8.0, .kv = kv_bits_ / 8.0};

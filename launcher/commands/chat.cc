@@ -7,6 +7,7 @@
 #include "launcher/commands/commands.h"
 #include "launcher/interrupt.h"
 #include "launcher/local_generator.h"
+#include "launcher/open_session.h"
 #include "launcher/output.h"
 #include "launcher/remote_generator.h"
 #include "launcher/sampling_flags.h"
@@ -50,7 +51,7 @@ class ChatCommand final : public Command {
       OCTET_ASSIGN_OR_RETURN(const auto generator, RemoteGenerator::connect(client_, model_.model, chat_.safe_prompt));
       return chat(*generator);
     }
-    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
+    OCTET_ASSIGN_OR_RETURN(const auto session, open_session(model_));
     if (!session->leads()) return session->follow();
     LocalGenerator generator(*session, chat_);
     return chat(generator);

@@ -7,6 +7,7 @@
 #include "launcher/generation.h"
 #include "launcher/interrupt.h"
 #include "launcher/local_generator.h"
+#include "launcher/open_session.h"
 #include "launcher/output.h"
 #include "launcher/remote_generator.h"
 #include "launcher/sampling_flags.h"
@@ -71,7 +72,7 @@ class GenerateCommand final : public Command {
       OCTET_ASSIGN_OR_RETURN(const auto generator, RemoteGenerator::connect(client_, model_.model, chat_.safe_prompt));
       return generate(*generator);
     }
-    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {}));
+    OCTET_ASSIGN_OR_RETURN(const auto session, open_session(model_));
     if (!session->leads()) return session->follow();
     if (batch_option_->count() > 0) return run_batch(*session);
     LocalGenerator generator(*session, chat_);

@@ -4,12 +4,14 @@
 #include "launcher/commands/commands.h"
 #include "launcher/model_options.h"
 #include "launcher/output.h"
-#include "launcher/rank_plan.h"
+#include "launcher/plan_text.h"
 #include "parallel/expert_placement.h"
-#include "runtime/base/byte_text.h"
+#include "runtime/base/human_bytes.h"
 #include "runtime/base/log.h"
 #include "runtime/base/model_folder.h"
-#include "runtime/model/special_tokens.h"
+#include "runtime/session/explain.h"
+#include "runtime/session/session.h"
+#include "runtime/session/special_tokens.h"
 
 namespace octet {
 namespace {

@@ -3,8 +3,8 @@
 
 #include "launcher/commands/commands.h"
 #include "launcher/interrupt.h"
+#include "launcher/open_session.h"
 #include "launcher/output.h"
-#include "launcher/session.h"
 #include "launcher/text_input.h"
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/safetensors_writer.h"
@@ -37,7 +37,7 @@ class LogitsCommand final : public Command {
 
   Status run() override {
     catch_interrupts();
-    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {.all_logits = true}));
+    OCTET_ASSIGN_OR_RETURN(const auto session, open_session(model_, {.all_logits = true}));
     if (!session->leads()) return session->follow();
     std::string text;
     const bool from_ids = ids_option_->count() > 0;

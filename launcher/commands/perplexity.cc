@@ -2,8 +2,8 @@
 #include "runtime/model/perplexity.h"
 #include "launcher/commands/commands.h"
 #include "launcher/interrupt.h"
+#include "launcher/open_session.h"
 #include "launcher/output.h"
-#include "launcher/session.h"
 #include "launcher/text_input.h"
 #include "runtime/base/log.h"
 
@@ -96,7 +96,7 @@ class PerplexityCommand final : public Command {
 
   Status run() override {
     catch_interrupts();
-    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, {.all_logits = true}));
+    OCTET_ASSIGN_OR_RETURN(const auto session, open_session(model_, {.all_logits = true}));
     if (!session->leads()) return session->follow();
     OCTET_ASSIGN_OR_RETURN(const std::string text, read_input_file(file_));
     OCTET_RETURN_IF_ERROR(check_utf8(text, file_));

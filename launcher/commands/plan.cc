@@ -2,14 +2,13 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/commands/commands.h"
-#include "launcher/explain.h"
 #include "launcher/job/job_flags.h"
-#include "launcher/memory_plan.h"
 #include "launcher/model_flags.h"
 #include "launcher/model_options.h"
 #include "launcher/output.h"
-#include "launcher/rank_plan.h"
-#include "runtime/base/byte_text.h"
+#include "launcher/plan_text.h"
+#include "runtime/base/human_bytes.h"
+#include "runtime/session/explain.h"
 
 namespace octet {
 namespace {
@@ -20,6 +19,7 @@ struct JobPlan {
   ModelConfig config;
   bool has_weights = true;
   Topology topology;
+  DType exchange_dtype = DType::kF32;
   std::vector<std::vector<int32_t>> experts_of_place;
   std::vector<RankPlan> ranks;
   std::vector<StepTraffic> traffic;
@@ -50,22 +50,24 @@ class PlanCommand final : public Command {
     OCTET_ASSIGN_OR_RETURN(const ClusterConfig cluster, resolve_job(job_flags_));
     OCTET_RETURN_IF_ERROR(apply_cluster_flags(cluster));
     JobPlan plan;
-    plan.model = model_path(model_flags_);
+    const SessionOptions options = session_options(model_flags_);
+    plan.model = options.model;
+    plan.exchange_dtype = options.exchange_dtype;
     OCTET_ASSIGN_OR_RETURN(const PlannedModel model, open_planned_model(plan.model));
     plan.config = model.config;
     plan.has_weights = model.checkpoint.has_value();
     const ModelConfig& c = plan.config;
-    const ModelFlags& f = model_flags_;
-    OCTET_ASSIGN_OR_RETURN(
-        plan.topology, make_topology({cluster.layout.world, f.tp, f.dp, f.ep, f.etp}, {c.num_kv_heads, c.num_experts}));
-    OCTET_ASSIGN_OR_RETURN(plan.experts_of_place, place_experts(f, c.num_experts, plan.topology.ep));
+    LayoutRequest layout = options.layout;
+    layout.world = cluster.layout.world;
+    OCTET_ASSIGN_OR_RETURN(plan.topology, make_topology(layout, {c.num_kv_heads, c.num_experts}));
+    OCTET_ASSIGN_OR_RETURN(plan.experts_of_place, place_experts(options.placement, c.num_experts, plan.topology.ep));
     OCTET_ASSIGN_OR_RETURN(const RowLayoutChooser chooser,
-                           RowLayoutChooser::create(exchange_policy(f), plan.topology, c.num_experts,
-                                                    c.experts_per_token, c.hidden_size, dtype_size(exchange_dtype(f))));
+                           RowLayoutChooser::create(options.exchange, plan.topology, c.num_experts, c.experts_per_token,
+                                                    c.hidden_size, dtype_size(options.exchange_dtype)));
     plan.ranks = plan_ranks(c, plan.has_weights ? &*model.checkpoint : nullptr, plan.topology, plan.experts_of_place,
-                            kv_dtype(f).value_or(f.device == "cuda" ? DType::kBF16 : DType::kF32));
-    plan.traffic = plan_traffic(c, plan.topology, chooser, exchange_dtype(f), f.prefill_chunk);
-    if (cluster.device_memory > 0) plan.memory = memory_of(cluster, plan);
+                            options.kv_dtype.value_or(is_for_gpus() ? DType::kBF16 : DType::kF32));
+    plan.traffic = plan_traffic(c, plan.topology, chooser, options.exchange_dtype, options.engine.prefill_chunk);
+    if (cluster.device_memory > 0) plan.memory = memory_of(cluster, options, plan);
     const std::vector<std::string> hosts = hosts_of_ranks(cluster);
     return json_ ? print_line(dump_json(as_json(plan, hosts))) : print(as_text(plan, hosts, chooser));
   }
@@ -86,12 +88,13 @@ class PlanCommand final : public Command {
     return ok_status();
   }
 
-  std::vector<MemoryPlan> memory_of(const ClusterConfig& cluster, const JobPlan& plan) const {
+  std::vector<MemoryPlan> memory_of(const ClusterConfig& cluster, const SessionOptions& options,
+                                    const JobPlan& plan) const {
     constexpr int64_t kGigabyte = 1'000'000'000;
     return plan_memory(plan.config, plan.topology, plan.ranks, cluster.device_memory * kGigabyte,
-                       {.gpu = model_flags_.device == "cuda",
-                        .max_rows = std::max(model_flags_.prefill_chunk, model_flags_.max_batch),
-                        .max_logit_rows = model_flags_.max_batch});
+                       {.gpu = is_for_gpus(),
+                        .max_rows = std::max(options.engine.prefill_chunk, options.engine.max_batch),
+                        .max_logit_rows = options.engine.max_batch});
   }
 
   static std::vector<std::string> hosts_of_ranks(const ClusterConfig& cluster) {
@@ -103,15 +106,15 @@ class PlanCommand final : public Command {
     return names;
   }
 
+  bool is_for_gpus() const { return model_flags_.device == "cuda"; }
   std::string device() const { return model_flags_.device.empty() ? "default" : model_flags_.device; }
 
   std::string as_text(const JobPlan& plan, const std::vector<std::string>& hosts,
                       const RowLayoutChooser& chooser) const {
     std::string text = fmt::format(
         "{}{}\n{}\n", plan.model.string(), plan.has_weights ? "" : " (no weights there: 16 bits each)",
-        fmt::join(
-            explain_layout(plan.config, plan.topology, plan.experts_of_place, chooser, exchange_dtype(model_flags_)),
-            "\n"));
+        fmt::join(explain_layout(plan.config, plan.topology, plan.experts_of_place, chooser, plan.exchange_dtype),
+                  "\n"));
     for (const StepTraffic& step : plan.traffic) {
       text += fmt::format("{:<8} steps of {} row{}: {}, {} rounds a layer, {} a token sent by a rank\n", step.phase,
                           step.rows, step.rows > 1 ? "s" : "", row_layout_name(step.layout), step.rounds_per_layer,

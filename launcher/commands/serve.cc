@@ -8,13 +8,13 @@
 #include "comm/comm_factory.h"
 #include "launcher/api_keys_file.h"
 #include "launcher/commands/commands.h"
+#include "launcher/open_session.h"
 #include "launcher/prompt_builder.h"
-#include "launcher/rank_plan.h"
 #include "launcher/service_flags.h"
-#include "launcher/session.h"
 #include "runtime/base/address.h"
 #include "runtime/base/log.h"
 #include "runtime/base/model_folder.h"
+#include "runtime/session/explain.h"
 
 namespace octet {
 namespace {
@@ -73,11 +73,10 @@ class ServeCommand final : public Command {
     const ServiceSignals signals;
     // The server is made after the watch over the ranks has begun.
     std::atomic<Server*> server = nullptr;
-    SessionNeeds needs;
-    needs.on_job_failure = [&server](const JobFailure& failure) {
+    const auto tell_clients = [&server](const JobFailure& failure) {
       if (Server* known = server.load()) known->fail(failure.line);
     };
-    OCTET_ASSIGN_OR_RETURN(const auto session, Session::open(model_, needs));
+    OCTET_ASSIGN_OR_RETURN(const auto session, open_session(model_, {}, tell_clients));
     if (!session->leads()) return session->follow();
     OCTET_ASSIGN_OR_RETURN(ServedModel model, describe(*session));
     flags_.server.version = OCTET_VERSION;

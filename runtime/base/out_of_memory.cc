@@ -3,8 +3,8 @@
 #include <cstdlib>
 #include <exception>
 
-#include "runtime/base/byte_text.h"
 #include "runtime/base/host_limits.h"
+#include "runtime/base/human_bytes.h"
 #include "runtime/base/log.h"
 
 namespace octet {

@@ -7,41 +7,23 @@
 #include <unordered_set>
 
 #include "runtime/base/check.h"
-#include "runtime/base/foreign_file.h"
-#include "runtime/base/mapped_file.h"
 #include "runtime/base/model_folder.h"
 #include "runtime/base/quote.h"
-#include "runtime/checkpoint/checkpoint_files.h"
-#include "runtime/checkpoint/checkpoint_names.h"
+#include "runtime/checkpoint/config_file.h"
 #include "runtime/checkpoint/generation_config.h"
+#include "runtime/checkpoint/tensor_source.h"
 
 namespace octet {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxConfigBytes = size_t{1} << 20;
-
-// Reads a configuration file whole and hands its text to `parse`; errors get the path in front.
-template <typename Parse>
-auto read_config(const fs::path& path, Parse parse) -> decltype(parse(std::string_view())) {
-  OCTET_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
-  if (file.bytes().size() > kMaxConfigBytes) {
-    return invalid_input("{}: {} bytes, over the limit of {}", path.string(), file.bytes().size(), kMaxConfigBytes);
-  }
-  auto config = parse(file.text());
-  if (!config.ok()) return refuse_file(path, file.text(), FileContent::kJson, config.status());
-  return config;
-}
-
-bool is_weight_dtype(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16; }
-
 // Presence, dtype and shape of the tensor that a matrix lies in.
-Status check_matrix(const CheckpointFiles& files, const MatrixPlace& matrix) {
-  OCTET_RETURN_IF_ERROR(files.check(matrix.tensor));
-  const TensorPlace place = files.find(matrix.tensor);
-  const std::string path = place.file->path().string();
-  if (!place.tensor->foreign_dtype.empty() || !is_weight_dtype(place.tensor->dtype)) {
+Status check_matrix(const TensorSource& source, const MatrixPlace& matrix) {
+  OCTET_RETURN_IF_ERROR(source.check(matrix.tensor));
+  const TensorPlace place = source.find(matrix.tensor);
+  const std::string path = place.file->string();
+  if (!place.tensor->weight_format()) {
     return invalid_input("{}: tensor '{}' has dtype {}; weights are BF16, F16 or F32", path, matrix.tensor,
                          place.tensor->dtype_text());
   }
@@ -50,12 +32,6 @@ Status check_matrix(const CheckpointFiles& files, const MatrixPlace& matrix) {
                          fmt::join(place.tensor->shape, ", "), fmt::join(matrix.shape, ", "));
   }
   return ok_status();
-}
-
-const LayoutNames& choose_names(CheckpointFormat format, const CheckpointFiles& files) {
-  if (format == CheckpointFormat::kNative) return kNativeNames;
-  const bool fused = files.find("model.layers.0.mlp.experts.gate_up_proj").tensor != nullptr;
-  return fused ? kHfFusedNames : kHfNames;
 }
 
 // The file with sampling defaults and end tokens; empty: none.
@@ -67,69 +43,60 @@ fs::path generation_config_path(const fs::path& folder, const std::string& choic
   return fs::exists(path, error) ? path : fs::path();
 }
 
-void add_remarks(const fs::path& path, const std::vector<std::string>& lines, std::vector<std::string>& remarks) {
-  for (const std::string& line : lines) remarks.push_back(fmt::format("{}: {}", path.string(), line));
-}
-
 }  // namespace
 
 struct Checkpoint::Impl {
-  Impl(fs::path folder_, ModelConfig config_, CheckpointFiles files_, CheckpointFormat format)
-      : folder(std::move(folder_)),
-        config(std::move(config_)),
-        files(std::move(files_)),
-        layout(choose_names(format, files), config) {
+  Impl(fs::path folder_, std::unique_ptr<TensorSource> source_)
+      : folder(std::move(folder_)), source(std::move(source_)), config(source->config()), remarks(source->remarks()) {
     if (config.rope_pairs == RopePairs::kNeighbours) {
       query_order = halves_from_neighbours(config.num_heads, config.head_dim);
       key_order = halves_from_neighbours(config.num_kv_heads, config.head_dim);
     }
   }
 
-  // The layers' tensors; counts what else is there.
+  // The model's tensors; counts what else is there.
   Status check_tensors();
   // End tokens that generation_config.json names count instead of the configuration's, as in the reference
   // implementation's generate.
   Status read_generation_config(const fs::path& path);
   // A view of a matrix that open() has checked.
-  MatrixSource view(const MatrixPlace& matrix) const;
+  MatrixSource view(const MatrixId& id) const;
 
   fs::path folder;
+  std::unique_ptr<TensorSource> source;
   ModelConfig config;
   GenerationDefaults defaults;
-  CheckpointFiles files;
-  CheckpointLayout layout;
   std::unordered_set<const StoredTensor*> used;
   std::vector<std::string> remarks;
   std::vector<int32_t> query_order, key_order;  // empty where rows are in halves already
 };
 
-MatrixSource Checkpoint::Impl::view(const MatrixPlace& matrix) const {
-  const TensorPlace place = files.find(matrix.tensor);
-  MatrixSource source;
-  source.dtype = place.tensor->dtype;
-  source.num_rows = matrix.num_rows;
-  source.num_columns = matrix.num_columns;
-  source.row_stride = matrix.num_columns;
-  source.data = place.file->data(*place.tensor) + matrix.first_row * matrix.num_columns * dtype_size(source.dtype);
-  if (matrix.order == RowOrder::kQuery) source.row_order = query_order;
-  if (matrix.order == RowOrder::kKey) source.row_order = key_order;
-  return source;
+MatrixSource Checkpoint::Impl::view(const MatrixId& id) const {
+  const MatrixPlace matrix = place_of(source->weight_map(), config, id);
+  const TensorPlace place = source->find(matrix.tensor);
+  MatrixSource view;
+  view.format = place.tensor->weight_format().value();
+  view.num_rows = matrix.num_rows;
+  view.num_columns = matrix.num_columns;
+  view.row_stride = matrix.num_columns;
+  view.data = place.data + matrix_bytes(view.format, matrix.first_row, matrix.num_columns);
+  if (matrix.rotated) view.row_order = id.role == MatrixRole::kQuery ? query_order : key_order;
+  return view;
 }
 
 Status Checkpoint::Impl::check_tensors() {
-  const Status checked = layout.for_each([&](const MatrixPlace& matrix) {
-    OCTET_RETURN_IF_ERROR(check_matrix(files, matrix));
-    used.insert(files.find(matrix.tensor).tensor);
+  const Status checked = for_each_matrix(config, [&](const MatrixId& id) {
+    const MatrixPlace matrix = place_of(source->weight_map(), config, id);
+    OCTET_RETURN_IF_ERROR(check_matrix(*source, matrix));
+    used.insert(source->find(matrix.tensor).tensor);
     return ok_status();
   });
-  int64_t num_unused = files.num_absent();
+  int64_t num_unused = source->num_absent();
   const StoredTensor* foreign = nullptr;
-  for (const SafetensorsFile& file : files.files()) {
-    for (const StoredTensor& tensor : file.tensors()) {
-      if (used.contains(&tensor)) continue;
-      ++num_unused;
-      if (!tensor.foreign_dtype.empty()) foreign = &tensor;
-    }
+  for (const TensorPlace& place : source->tensors()) {
+    if (used.contains(place.tensor)) continue;
+    ++num_unused;
+    if (!place.tensor->foreign_dtype.empty()) foreign = place.tensor;
   }
   if (!checked.ok()) {  // perhaps for what was passed over
     if (foreign == nullptr) return checked;
@@ -137,7 +104,7 @@ Status Checkpoint::Impl::check_tensors() {
                          foreign->foreign_dtype);
   }
   if (num_unused > 0) {
-    remarks.push_back(fmt::format("{}: {} tensor{} that no layer uses {} passed over", files.source().string(),
+    remarks.push_back(fmt::format("{}: {} tensor{} that no layer uses {} passed over", source->path().string(),
                                   num_unused, num_unused > 1 ? "s" : "", num_unused > 1 ? "are" : "is"));
   }
   return ok_status();
@@ -154,36 +121,18 @@ Status Checkpoint::Impl::read_generation_config(const fs::path& path) {
   return ok_status();
 }
 
-namespace {
-
-Result<ModelConfig> read_config_of(const fs::path& folder, bool native, std::vector<std::string>& remarks) {
-  if (native) return read_config(folder / "params.json", parse_native_params);
-  const fs::path path = folder / "config.json";
-  std::vector<std::string> left_out;
-  OCTET_ASSIGN_OR_RETURN(ModelConfig config,
-                         read_config(path, [&](std::string_view text) { return parse_hf_config(text, &left_out); }));
-  add_remarks(path, left_out, remarks);
-  return config;
-}
-
-}  // namespace
-
 Result<ModelConfig> read_model_config(const fs::path& folder) {
   OCTET_ASSIGN_OR_RETURN(const fs::path path, resolve_model_folder(folder));
   std::error_code error;
   const bool native = !fs::exists(path / "config.json", error) && fs::exists(path / "params.json", error);
   std::vector<std::string> remarks;
-  return read_config_of(path, native, remarks);
+  return read_model_config(path, native ? CheckpointFormat::kNative : CheckpointFormat::kHuggingFace, remarks);
 }
 
 Result<Checkpoint> Checkpoint::open(const fs::path& path, const CheckpointOptions& options) {
   OCTET_ASSIGN_OR_RETURN(const fs::path folder, resolve_model_folder(path));
-  OCTET_ASSIGN_OR_RETURN(const CheckpointFormat format, detect_format(folder));
-  std::vector<std::string> remarks;
-  OCTET_ASSIGN_OR_RETURN(ModelConfig config, read_config_of(folder, format == CheckpointFormat::kNative, remarks));
-  OCTET_ASSIGN_OR_RETURN(CheckpointFiles files, CheckpointFiles::open(folder, format));
-  auto impl = std::make_unique<Impl>(folder, std::move(config), std::move(files), format);
-  impl->remarks = std::move(remarks);
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> source, open_tensor_source(folder));
+  auto impl = std::make_unique<Impl>(folder, std::move(source));
   OCTET_RETURN_IF_ERROR(impl->read_generation_config(generation_config_path(folder, options.generation_config)));
   OCTET_RETURN_IF_ERROR(impl->check_tensors());
   return Checkpoint(std::move(impl));
@@ -201,48 +150,45 @@ const std::vector<std::string>& Checkpoint::remarks() const { return impl_->rema
 
 std::vector<TensorListing> Checkpoint::tensors() const {
   std::vector<TensorListing> listings;
-  for (const SafetensorsFile& file : impl_->files.files()) {
-    for (const StoredTensor& tensor : file.tensors()) {
-      listings.push_back({.name = tensor.name,
-                          .dtype = tensor.dtype,
-                          .dtype_text = std::string(tensor.dtype_text()),
-                          .is_used = impl_->used.contains(&tensor),
-                          .shape = tensor.shape,
-                          .file = file.path().filename().string()});
-    }
+  for (const auto& [tensor, file, data] : impl_->source->tensors()) {
+    listings.push_back({.name = tensor->name,
+                        .format = tensor->weight_format().value_or(WeightFormat()),
+                        .dtype_text = std::string(tensor->dtype_text()),
+                        .is_used = impl_->used.contains(tensor),
+                        .shape = tensor->shape,
+                        .file = file->filename().string()});
   }
   return listings;
 }
 
-int64_t Checkpoint::file_bytes() const {
-  int64_t total = 0;
-  for (const SafetensorsFile& file : impl_->files.files()) total += file.num_bytes();
-  return total;
+int64_t Checkpoint::file_bytes() const { return impl_->source->num_bytes(); }
+
+MatrixSource Checkpoint::matrix(const MatrixId& id) const {
+  OCTET_CHECK(id.layer >= 0 && id.layer < config().num_layers && id.expert >= 0 && id.expert < config().num_experts,
+              "no {}", matrix_label(id));
+  return impl_->view(id);
 }
 
-MatrixSource Checkpoint::embedding() const { return impl_->view(impl_->layout.embedding()); }
-MatrixSource Checkpoint::final_norm() const { return impl_->view(impl_->layout.final_norm()); }
-MatrixSource Checkpoint::output() const { return impl_->view(impl_->layout.output()); }
+MatrixSource Checkpoint::embedding() const { return matrix({MatrixRole::kEmbedding}); }
+MatrixSource Checkpoint::final_norm() const { return matrix({MatrixRole::kFinalNorm}); }
+MatrixSource Checkpoint::output() const { return matrix({MatrixRole::kOutput}); }
 
 AttentionTensors Checkpoint::attention(int64_t layer) const {
-  OCTET_CHECK(layer >= 0 && layer < config().num_layers, "layer {}", layer);
-  const AttentionPlaces places = impl_->layout.attention(layer);
-  return {.norm = impl_->view(places.norm),
-          .q = impl_->view(places.q),
-          .k = impl_->view(places.k),
-          .v = impl_->view(places.v),
-          .o = impl_->view(places.o)};
+  return {.norm = matrix({MatrixRole::kAttentionNorm, layer}),
+          .q = matrix({MatrixRole::kQuery, layer}),
+          .k = matrix({MatrixRole::kKey, layer}),
+          .v = matrix({MatrixRole::kValue, layer}),
+          .o = matrix({MatrixRole::kAttentionOutput, layer})};
 }
 
 MoeTensors Checkpoint::moe(int64_t layer) const {
-  OCTET_CHECK(layer >= 0 && layer < config().num_layers, "layer {}", layer);
   MoeTensors tensors;
-  tensors.norm = impl_->view(impl_->layout.moe_norm(layer));
-  tensors.gate = impl_->view(impl_->layout.gate(layer));
+  tensors.norm = matrix({MatrixRole::kExpertNorm, layer});
+  tensors.gate = matrix({MatrixRole::kGate, layer});
   for (int64_t e = 0; e < config().num_experts; ++e) {
-    const ExpertPlaces places = impl_->layout.expert(layer, e);
-    tensors.experts.push_back(
-        {.w1 = impl_->view(places.w1), .w3 = impl_->view(places.w3), .w2 = impl_->view(places.w2)});
+    tensors.experts.push_back({.w1 = matrix({MatrixRole::kW1, layer, e}),
+                               .w3 = matrix({MatrixRole::kW3, layer, e}),
+                               .w2 = matrix({MatrixRole::kW2, layer, e})});
   }
   return tensors;
 }
@@ -256,13 +202,15 @@ void Checkpoint::drop_pages(const MatrixSource& matrix) {
     first = lowest;
     last = highest;
   }
-  const int64_t element = dtype_size(matrix.dtype);
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto data = reinterpret_cast<uintptr_t>(matrix.data);
   // Whole pages inside the matrix: a neighbour keeps what it has.
-  const uintptr_t begin = (data + static_cast<uintptr_t>(first * matrix.row_stride * element) + page - 1) / page * page;
+  const auto offset_of = [&](int64_t row) {
+    return static_cast<uintptr_t>(matrix_bytes(matrix.format, row, matrix.row_stride));
+  };
+  const uintptr_t begin = (data + offset_of(first) + page - 1) / page * page;
   const uintptr_t end =
-      (data + static_cast<uintptr_t>((last * matrix.row_stride + matrix.num_columns) * element)) / page * page;
+      (data + offset_of(last) + static_cast<uintptr_t>(matrix.format.row_bytes(matrix.num_columns))) / page * page;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 

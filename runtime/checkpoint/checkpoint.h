@@ -14,6 +14,7 @@
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/model_config.h"
 #include "runtime/checkpoint/sampling_params.h"
+#include "runtime/checkpoint/weight_map.h"
 
 namespace octet {
 
@@ -39,9 +40,9 @@ struct MoeTensors {
 // One tensor as the file lists it, for `inspect`.
 struct TensorListing {
   std::string name;
-  DType dtype = DType::kF32;  // of a tensor that is used
-  std::string dtype_text;     // as the file writes it
-  bool is_used = true;        // by a layer
+  WeightFormat format;     // of a tensor that is used
+  std::string dtype_text;  // as the file writes it
+  bool is_used = true;     // by a layer
   std::vector<int64_t> shape;
   std::string file;
 };
@@ -72,6 +73,7 @@ class Checkpoint {
   int64_t file_bytes() const;  // of all weight files
 
   // Views into the mapped files, valid while the checkpoint lives.
+  MatrixSource matrix(const MatrixId& id) const;
   MatrixSource embedding() const;   // [vocab, hidden]
   MatrixSource final_norm() const;  // [1, hidden]
   MatrixSource output() const;      // [vocab, hidden]; the embedding where tied

@@ -13,26 +13,12 @@
 
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/status.h"
-#include "runtime/base/tensor.h"
+#include "runtime/checkpoint/tensor_source.h"
 
 namespace octet {
 
 // The format's own limit.
 inline constexpr int64_t kMaxSafetensorsHeader = 100'000'000;
-
-struct StoredTensor {
-  std::string name;
-  DType dtype = DType::kF32;
-  // Set where the type is one of the format's that no weight may have ("I64", "BOOL", …); `dtype` says nothing then.
-  std::string_view foreign_dtype = {};
-  int64_t element_bits = 32;
-  std::vector<int64_t> shape;  // row-major; empty: a scalar
-  int64_t begin = 0;           // bytes from the start of the file
-  int64_t end = 0;
-
-  // As the header writes it.
-  std::string_view dtype_text() const { return foreign_dtype.empty() ? dtype_name(dtype) : foreign_dtype; }
-};
 
 // Parses the header at the start of `bytes` (a file's beginning, or all of it) for a file of `file_size` bytes, and
 // checks that the tensors fill the rest of the file without overlap, hole or remainder. In order of their data. Pure.

@@ -59,11 +59,12 @@ Sequence first_sequence(Request& request, SequenceId id, int64_t output_limit) {
 
 }  // namespace
 
-Engine::Engine(ModelRunner& runner, const EngineOptions& options)
+Engine::Engine(ModelRunner& runner, const EngineOptions& options, Drafter drafter)
     : runner_(runner),
       bounds_(bounds_of(runner, options)),
       scheduler_(limits_of(runner, options)),
-      sampler_(runner.vocab_size()) {}
+      sampler_(runner.vocab_size()),
+      drafter_(std::move(drafter)) {}
 
 Result<RequestId> Engine::submit(Request request, RequestCallbacks callbacks) {
   OCTET_RETURN_IF_ERROR(validate_request(request, bounds_));
@@ -111,21 +112,17 @@ Result<bool> Engine::step() {
   last_step_ = {};
   ScheduledStep& step = schedule();
   if (step.empty()) return false;
-  plan_answers(step);
-  const Clock::time_point scheduled = Clock::now();
-  last_step_.seconds.schedule = seconds_between(start, scheduled);
+  last_step_.seconds.schedule = seconds_between(start, Clock::now());
   bool has_memory = true;
   const auto result = [&]() -> Result<StepResult> {
     try {
-      return runner_.run(step.plan);
+      return compute(step);
     } catch (const std::bad_alloc& error) {
       has_memory = false;
       return out_of_memory(error);
     }
   }();
   const Clock::time_point computed = Clock::now();
-  last_step_.seconds.sample = result.ok() ? result->sample_seconds : 0;
-  last_step_.seconds.model = seconds_between(scheduled, computed) - last_step_.seconds.sample;
   if (!result.ok()) {
     fail_everything(result.status());
     if (has_memory) return result.status();
@@ -141,11 +138,33 @@ Result<bool> Engine::step() {
   return !active_.empty();
 }
 
+// Runs the model. What is to become of the logits is prepared while it computes them, where it has a device that does.
+Result<StepResult> Engine::compute(ScheduledStep& step) {
+  const Clock::time_point start = Clock::now();
+  OCTET_RETURN_IF_ERROR(runner_.begin(step.plan));
+  const Clock::time_point begun = Clock::now();
+  try {
+    plan_answers(step);
+  } catch (const std::bad_alloc&) {
+    step.plan.sampling.clear();  // may be half of it
+    static_cast<void>(runner_.wait());
+    throw;
+  }
+  const Clock::time_point planned = Clock::now();
+  Result<StepResult> result = runner_.wait();
+  const double waited = seconds_between(planned, Clock::now());
+  last_step_.seconds.schedule += seconds_between(begun, planned);
+  last_step_.seconds.sample = result.ok() ? result->sample_seconds : 0;
+  last_step_.seconds.model = seconds_between(start, begun) + waited - last_step_.seconds.sample;
+  return result;
+}
+
 ScheduledStep& Engine::schedule() {
   for (auto& [id, active] : active_) {
     if (active.cancelled()) finish_all(active, active.cancel_reason);
   }
   drop_finished();
+  if (drafter_) draft();
   ScheduledStep& step = scheduler_.next();
   const Clock::time_point now = Clock::now();
   for (const PlannedRows& rows : step.rows) {
@@ -157,9 +176,26 @@ ScheduledStep& Engine::schedule() {
   return step;
 }
 
+// Guesses for the sequences that wait for one token alone. The last token that a request may have needs no row, and so
+// is not guessed.
+void Engine::draft() {
+  for (auto& [id, active] : active_) {
+    if (!active.forked) continue;
+    for (Sample& sample : active.samples) {
+      Sequence& sequence = sample.sequence;
+      if (sample.finished || !sequence.running() || sequence.num_pending() != 1) continue;
+      const int64_t most = active.output_limit - num_output(active, sequence) - 1;
+      if (most <= 0) continue;
+      guesses_.clear();
+      drafter_(sequence, most, guesses_);
+      OCTET_CHECK(std::ssize(guesses_) <= most, "{} guesses of {}", guesses_.size(), most);
+      sequence.tokens.insert(sequence.tokens.end(), guesses_.begin(), guesses_.end());
+      sequence.num_guesses = std::ssize(guesses_);
+    }
+  }
+}
+
 void Engine::plan_answers(ScheduledStep& step) {
-  step.plan.wants_logits = false;
-  step.plan.sampling.clear();
   first_sample_.clear();
   for (const PlannedLogits& row : step.logits) {
     first_sample_.push_back(step.plan.sampling.samples.size());
@@ -178,21 +214,22 @@ void Engine::plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan) {
     }
   }
   if (!sequence.wants_next_token || row.position + 1 < sequence.num_tokens()) return;
+  const auto before = std::span(sequence.tokens).first(static_cast<size_t>(row.position + 1));
   if (!active.forked) {
-    for (size_t i = 1; i < active.samples.size(); ++i) plan_token(active, sequence, i, index, plan.sampling);
+    for (size_t i = 1; i < active.samples.size(); ++i) plan_token(active, before, i, index, plan.sampling);
   }
-  plan_token(active, sequence, static_cast<size_t>(sequence.id.sample), index, plan.sampling);
+  plan_token(active, before, static_cast<size_t>(sequence.id.sample), index, plan.sampling);
 }
 
-// `sequence` has the tokens of each of the request's samples that have not gone their own way yet.
-void Engine::plan_token(const ActiveRequest& active, const Sequence& sequence, size_t sample, int64_t row,
+// `before`: what the sample's sequence has before the token, guesses included.
+void Engine::plan_token(const ActiveRequest& active, std::span<const TokenId> before, size_t sample, int64_t row,
                         SamplingBatch& batch) {
   const GenerationParams& params = active.request.params;
   const int64_t prompt_size = active.num_prompt_tokens;
-  const bool may_end = sequence.num_tokens() - prompt_size >= params.min_tokens;
+  const bool may_end = std::ssize(before) - prompt_size >= params.min_tokens;
   sampler_.choose({.row = row,
                    .params = params.sampling,
-                   .tokens = sequence.tokens,
+                   .tokens = before,
                    .prompt_size = prompt_size,
                    .sample_index = active.request.first_sample_index + static_cast<int64_t>(sample),
                    .banned = may_end ? std::span<const TokenId>() : std::span<const TokenId>(active.end_ids),
@@ -245,7 +282,7 @@ void Engine::deliver(const PlannedLogits& planned, RowResult& row) {
   Sample& sample = active.samples[static_cast<size_t>(sequence.id.sample)];
   if (active.cancelled() || sample.finished) return;
   if (sequence.wants_prompt_logits(planned.position)) deliver_prompt_logits(active, sequence, planned.position, row);
-  if (active.cancelled() || planned.position + 1 < sequence.num_tokens()) return;
+  if (active.cancelled() || !sequence.names_next_token(planned.position)) return;
   if (!sample.last_token && sequence.id.sample == 0) totals_.num_prompt_tokens += active.num_prompt_tokens;
   if (!sequence.wants_next_token) return finish_all(active, FinishReason::kLength);
   if (!active.forked) fork_samples(active, row);
@@ -288,30 +325,34 @@ void Engine::append_token(ActiveRequest& active, Sample& sample, RowResult& row)
   const Choice choice = row.choices.take();
   const Result<TokenId> token = chosen_token(choice);
   if (!token.ok()) return finish(active, sample, FinishReason::kError, token.status());
-  TokenEvent event{
-      .id = sequence.id, .output_index = sequence.num_tokens() - active.num_prompt_tokens, .token_id = *token};
+  TokenEvent event{.id = sequence.id, .output_index = num_output(active, sequence), .token_id = *token};
   if (active.request.params.logprobs) {
     read_logprobs(choice, logprobs_);
     event.logprobs = &logprobs_;
   }
   if (active.request.routed_experts) event.experts = row.experts;
-  sequence.tokens.push_back(*token);
+  const bool was_guessed = sequence.guesses(*token);
+  if (was_guessed) {
+    --sequence.num_guesses;
+  } else {
+    scheduler_.drop_guesses(sequence);
+    sequence.tokens.push_back(*token);
+  }
   count_token(sample);
-  event.finish = finish_reason(active, sequence);
+  event.finish = finish_reason(active, sequence, *token);
   const bool stops = active.callbacks.on_token && active.callbacks.on_token(event);
   if (active.cancelled()) return;
   if (stops && event.finish != FinishReason::kEos) event.finish = FinishReason::kStop;
-  if (event.finish != FinishReason::kNone) finish(active, sample, event.finish);
+  if (event.finish != FinishReason::kNone) return finish(active, sample, event.finish);
+  if (was_guessed) scheduler_.keep_guess(sequence);
 }
 
-// Why the output ends with the sequence's last token.
-FinishReason Engine::finish_reason(const ActiveRequest& active, const Sequence& sequence) {
+// Why the output ends with `last`, the sequence's last token.
+FinishReason Engine::finish_reason(const ActiveRequest& active, const Sequence& sequence, TokenId last) {
   const GenerationParams& params = active.request.params;
-  const TokenId last = sequence.tokens.back();
   if (!params.ignore_eos && contains(active.request.eos_ids, last)) return FinishReason::kEos;
   if (contains(params.stop_token_ids, last)) return FinishReason::kStop;
-  const int64_t num_output = sequence.num_tokens() - active.num_prompt_tokens;
-  return num_output == active.output_limit ? FinishReason::kLength : FinishReason::kNone;
+  return num_output(active, sequence) == active.output_limit ? FinishReason::kLength : FinishReason::kNone;
 }
 
 void Engine::finish(ActiveRequest& active, Sample& sample, FinishReason reason, Status status) {
@@ -324,7 +365,7 @@ void Engine::finish(ActiveRequest& active, Sample& sample, FinishReason reason, 
        .reason = reason,
        .status = std::move(status),
        .num_prompt_tokens = num_prompt_tokens,
-       .num_output_tokens = std::max<int64_t>(0, sample.sequence.num_tokens() - num_prompt_tokens),
+       .num_output_tokens = std::max<int64_t>(0, num_output(active, sample.sequence)),
        .num_cached_tokens = active.samples.front().sequence.num_cached,
        .num_preemptions = sample.sequence.num_preemptions,
        .times = {active.submitted, active.first_scheduled, sample.first_token, sample.last_token}});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <vector>
@@ -51,13 +52,19 @@ struct StepFacts {
   const ModelTotals* totals = nullptr;  // in the steps that collect them; valid until the next step
 };
 
+// Guesses ahead: appends at most `most` tokens to `guesses`, each less than the vocabulary, that may follow `sequence`,
+// which waits for its next token. The step computes as many of them as there is room for. Those that turn out to be
+// what the request would have been given anyway need no steps of their own; wrong ones change nothing.
+using Drafter = std::function<void(const Sequence& sequence, int64_t most, std::vector<TokenId>& guesses)>;
+
 // A request's samples begin as one sequence: the prompt is computed once, each sample's first token comes from its last
 // logits, and then every sample goes its own way, sharing the prompt's full pages where they fit. Outputs depend on the
 // request alone, not on what else is served: the runner's logits do not depend on the batch, and neither does sampling.
 // Not thread-safe: all calls from one thread. The runner outlives the engine.
 class Engine {
  public:
-  explicit Engine(ModelRunner& runner, const EngineOptions& options = {});
+  // Without a drafter nothing is guessed: a step brings each sequence one token.
+  explicit Engine(ModelRunner& runner, const EngineOptions& options = {}, Drafter drafter = {});
 
   // Queues a request. kInvalidInput naming the field that is wrong, its value and its bound; then no callback comes.
   Result<RequestId> submit(Request request, RequestCallbacks callbacks);
@@ -116,10 +123,12 @@ class Engine {
 
   ActiveRequest activate(Request request, RequestCallbacks callbacks, RequestId id) const;
   ScheduledStep& schedule();
-  // Adds to the plan what is to be done with the logits. Choices are taken in the same order.
+  void draft();
+  Result<StepResult> compute(ScheduledStep& step);
+  // Adds to the plan, whose step has begun, what is to be done with the logits. Choices are taken in the same order.
   void plan_answers(ScheduledStep& step);
   void plan_row(const PlannedLogits& row, int64_t index, StepPlan& plan);
-  void plan_token(const ActiveRequest& active, const Sequence& sequence, size_t sample, int64_t row,
+  void plan_token(const ActiveRequest& active, std::span<const TokenId> before, size_t sample, int64_t row,
                   SamplingBatch& batch);
   void deliver_all(const ScheduledStep& step, const StepResult& result);
   void deliver(const PlannedLogits& planned, RowResult& row);
@@ -127,7 +136,10 @@ class Engine {
   void fork_samples(ActiveRequest& active, RowResult& row);
   void count_token(Sample& sample);
   void append_token(ActiveRequest& active, Sample& sample, RowResult& row);
-  static FinishReason finish_reason(const ActiveRequest& active, const Sequence& sequence);
+  static int64_t num_output(const ActiveRequest& active, const Sequence& sequence) {
+    return sequence.num_tokens() - active.num_prompt_tokens;
+  }
+  static FinishReason finish_reason(const ActiveRequest& active, const Sequence& sequence, TokenId last);
   void finish(ActiveRequest& active, Sample& sample, FinishReason reason, Status status = {});
   void finish_all(ActiveRequest& active, FinishReason reason, const Status& status = {});
   void fail_everything(const Status& status);
@@ -137,6 +149,8 @@ class Engine {
   RequestBounds bounds_;
   Scheduler scheduler_;
   Sampler sampler_;
+  Drafter drafter_;
+  std::vector<TokenId> guesses_;      // of the sequence that is asked about
   std::vector<size_t> first_sample_;  // of each row of the step's logits, in the plan's batch
   Logprobs logprobs_;                 // of the token being delivered
   std::map<RequestId, ActiveRequest> active_;

@@ -1,5 +1,6 @@
 #include "runtime/engine/page_allocator.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -36,6 +37,21 @@ bool PageAllocator::extend(SequenceId sequence, int64_t num_tokens) {
   return true;
 }
 
+int64_t PageAllocator::extend_if_free(SequenceId sequence, int64_t num_tokens) {
+  std::vector<int32_t>& table = tables_.at(sequence);
+  while (std::ssize(table) < pages_for(num_tokens) && !free_pages_.empty()) table.push_back(take_page());
+  return std::min(num_tokens, std::ssize(table) * kPageTokens);
+}
+
+// The last pages first, so that the cache evicts them first, and free ones are taken again in the same order.
+void PageAllocator::trim(SequenceId sequence, int64_t num_tokens) {
+  const auto it = tables_.find(sequence);
+  if (it == tables_.end()) return;
+  for (std::vector<int32_t>& table = it->second; std::ssize(table) > pages_for(num_tokens); table.pop_back()) {
+    drop(table.back());
+  }
+}
+
 void PageAllocator::share(SequenceId from, SequenceId to, int64_t num_pages) {
   const std::span<const int32_t> source = pages(from);
   OCTET_CHECK(num_pages <= std::ssize(source), "{} of {} pages", num_pages, source.size());
@@ -46,12 +62,9 @@ void PageAllocator::share(SequenceId from, SequenceId to, int64_t num_pages) {
   tables_[to].assign(shared.begin(), shared.end());
 }
 
-// The last pages first, so that the cache evicts them first.
 void PageAllocator::release(SequenceId sequence) {
-  const auto it = tables_.find(sequence);
-  if (it == tables_.end()) return;
-  for (auto page = it->second.rbegin(); page != it->second.rend(); ++page) drop(*page);
-  tables_.erase(it);
+  trim(sequence, 0);
+  tables_.erase(sequence);
 }
 
 PrefixHit PageAllocator::find_prefix(std::span<const TokenId> tokens, const CacheSalt& salt) const {

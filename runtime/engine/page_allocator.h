@@ -29,6 +29,11 @@ class PageAllocator {
   // Makes room for the first `num_tokens` positions of a sequence, all or nothing: false, and nothing changed, if there
   // are not enough pages to be had. Never takes held pages away.
   bool extend(SequenceId sequence, int64_t num_tokens);
+  // Makes room for as many of the first `num_tokens` positions of a sequence, which holds pages, as it can without
+  // taking cached pages; how many of them have room then.
+  int64_t extend_if_free(SequenceId sequence, int64_t num_tokens);
+  // Gives back the pages of a sequence behind those of its first `num_tokens` positions.
+  void trim(SequenceId sequence, int64_t num_tokens);
   // Starts the table of `to`, which holds no pages, with the first `num_pages` pages of `from`.
   void share(SequenceId from, SequenceId to, int64_t num_pages);
   // Gives back all pages of a sequence; nothing if it holds none.

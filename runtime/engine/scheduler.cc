@@ -65,6 +65,8 @@ void Scheduler::clear_step() {
   step_.plan.step = num_steps_;
   step_.plan.wants_totals = num_steps_ % kTotalsInterval == 0;
   step_.plan.wants_experts = false;
+  step_.plan.wants_logits = false;
+  step_.plan.sampling.clear();
   step_.plan.groups.resize(static_cast<size_t>(limits_.num_groups));
   for (GroupPlan& group : step_.plan.groups) {
     group.token_ids.clear();
@@ -75,13 +77,25 @@ void Scheduler::clear_step() {
 
 void Scheduler::commit() {
   ++num_steps_;
-  for (const PlannedRows& rows : step_.rows) {
-    Sequence& sequence = *rows.sequence;
-    const int64_t num_known = sequence.num_computed / kPageTokens;
-    sequence.num_computed += rows.num_rows;
-    const auto computed = std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_computed));
-    allocator(sequence.group).cache(sequence.id, computed, num_known, sequence.cache_salt);
-  }
+  for (const PlannedRows& rows : step_.rows) count_computed(*rows.sequence, rows.num_rows - rows.sequence->num_guesses);
+}
+
+void Scheduler::keep_guess(Sequence& sequence) {
+  OCTET_CHECK(sequence.running() && sequence.num_pending() == 1);
+  count_computed(sequence, 1);
+}
+
+void Scheduler::drop_guesses(Sequence& sequence) {
+  if (sequence.num_guesses == 0) return;
+  sequence.leave_guesses(0);
+  allocator(sequence.group).trim(sequence.id, sequence.num_tokens());
+}
+
+void Scheduler::count_computed(Sequence& sequence, int64_t num_rows) {
+  const int64_t num_known = sequence.num_computed / kPageTokens;
+  sequence.num_computed += num_rows;
+  const auto computed = std::span(sequence.tokens).first(static_cast<size_t>(sequence.num_computed));
+  allocator(sequence.group).cache(sequence.id, computed, num_known, sequence.cache_salt);
 }
 
 void Scheduler::check_invariant() const {
@@ -210,26 +224,33 @@ void Scheduler::leave_group(Sequence& sequence) {
   allocator(sequence.group).release(sequence.id);
   --num_running_in(sequence.group);
   running_.erase(&sequence);
+  sequence.leave_guesses(0);
   sequence.group = -1;
   sequence.num_computed = 0;
 }
 
 void Scheduler::plan_group(int64_t group) {
   Room room{limits_.rows_per_group, limits_.logit_rows_per_group};
+  decoding_.clear();
   prompts_.clear();
   for (Sequence* sequence : running_) {
     if (sequence->group != group) continue;
     if (sequence->num_pending() > 1) use_cached(*sequence);
     if (sequence->num_pending() == 1) {
-      plan_rows(*sequence, 1, room);
+      decoding_.push_back(sequence);
     } else {
       prompts_.push_back({sequence, 0});
     }
   }
+  for (const Sequence* sequence : decoding_) take_chunk(*sequence, 1, room);
   share_chunk(std::min(limits_.prefill_chunk, room.rows));
-  for (const auto& [sequence, most] : prompts_) {
-    const int64_t num_rows = chunk_rows(*sequence, most, room);
-    if (num_rows > 0) plan_rows(*sequence, num_rows, room);
+  for (Prompt& prompt : prompts_) prompt.num_rows = take_chunk(*prompt.sequence, prompt.num_rows, room);
+  for (Sequence* sequence : decoding_) {
+    fit_guesses(*sequence, room);
+    plan_rows(*sequence, 1 + sequence->num_guesses);
+  }
+  for (const Prompt& prompt : prompts_) {
+    if (prompt.num_rows > 0) plan_rows(*prompt.sequence, prompt.num_rows);
   }
   GroupPlan& plan = step_.plan.groups[static_cast<size_t>(group)];
   plan.page_tables.resize(plan.sequences.size());
@@ -257,18 +278,30 @@ void Scheduler::share_chunk(int64_t num_rows) {
   share(num_rows - num_rows / 2 + left, INT64_MIN);
 }
 
-// As many of the next pending tokens, at most `most`, as logits among them are left for.
-int64_t Scheduler::chunk_rows(const Sequence& sequence, int64_t most, const Room& room) {
-  int64_t num_logits = 0;
-  for (int64_t row = 0; row < most; ++row) {
-    if (!sequence.wants_logits(sequence.num_computed + row)) continue;
-    if (num_logits == room.logit_rows) return row;
-    ++num_logits;
+// Takes room for as many of the next pending tokens, at most `most`, as logits among them are left for; how many.
+int64_t Scheduler::take_chunk(const Sequence& sequence, int64_t most, Room& room) {
+  int64_t num_rows = 0;
+  for (; num_rows < most; ++num_rows) {
+    if (!sequence.wants_logits(sequence.num_computed + num_rows)) continue;
+    if (room.logit_rows == 0) break;
+    --room.logit_rows;
   }
-  return most;
+  room.rows -= num_rows;
+  return num_rows;
 }
 
-void Scheduler::plan_rows(Sequence& sequence, int64_t num_rows, Room& room) {
+// Leaves the sequence those guesses that there is room for, and takes it. Every other sequence of the step has what it
+// needs by now.
+void Scheduler::fit_guesses(Sequence& sequence, Room& room) {
+  if (sequence.num_guesses == 0) return;
+  const int64_t most = std::min({sequence.num_guesses, room.rows, room.logit_rows});
+  const int64_t num_fitting = allocator(sequence.group).extend_if_free(sequence.id, sequence.num_tokens() + most);
+  sequence.leave_guesses(num_fitting - sequence.num_tokens());
+  room.rows -= sequence.num_guesses;
+  room.logit_rows -= sequence.num_guesses;
+}
+
+void Scheduler::plan_rows(Sequence& sequence, int64_t num_rows) {
   GroupPlan& plan = step_.plan.groups[static_cast<size_t>(sequence.group)];
   const int64_t first_row = plan.num_rows();
   const size_t index = plan.sequences.size();
@@ -286,9 +319,7 @@ void Scheduler::plan_rows(Sequence& sequence, int64_t num_rows, Room& room) {
     plan.logit_rows.push_back(static_cast<int32_t>(first_row + row));
     step_.logits.push_back({&sequence, position});
     if (sequence.wants_experts) step_.plan.wants_experts = true;
-    --room.logit_rows;
   }
-  room.rows -= num_rows;
   step_.rows.push_back({&sequence, num_rows});
 }
 

@@ -24,7 +24,7 @@ struct SchedulerLimits {
   bool prefix_cache = true;   // keep full pages for sequences that begin alike
 };
 
-// Rows of one sequence in a step: its next num_rows pending tokens.
+// Rows of one sequence in a step: its next num_rows pending tokens, then its guesses.
 struct PlannedRows {
   Sequence* sequence = nullptr;
   int64_t num_rows = 0;
@@ -60,7 +60,12 @@ struct ScheduledStep {
 // of the first in turn; the other half, and what is left of the first, in turn. So a short prompt need not wait for a
 // long one, and the long one keeps at least half of its speed.
 //
-// Full pages are cached by their tokens: a sequence that starts, or whose prompt is being
+// A sequence that runs and has one pending token may have guesses of what follows, too, which are computed in the same
+// step as far as rows, rows of logits and free pages are left: a guess takes nothing from anyone, nor from the cache.
+// Guesses that do not turn out to be the sequence's next tokens go before the next step; what the step left of them in
+// the pages is overwritten before it is read.
+//
+// Full pages are cached by their tokens once these are final: a sequence that starts, or whose prompt is being
 // computed, goes on from what others have computed of it. REQUIRES: a sequence never has more tokens than one group's
 // pages hold. Sequences are owned by the caller and outlive their stay here. Not thread-safe.
 class Scheduler {
@@ -80,8 +85,12 @@ class Scheduler {
   // until the next call. The runner has computed the step, and commit() was called, before the next one is planned.
   // Tokens may be appended to sequences in between.
   ScheduledStep& next();
-  // The step's tokens are in the pages.
+  // The step's tokens are in the pages; its guesses, too, but they count only when they are kept.
   void commit();
+  // What was the sequence's first guess has become its last final token, and is in the pages.
+  void keep_guess(Sequence& sequence);
+  // All guesses that the sequence still has are wrong.
+  void drop_guesses(Sequence& sequence);
 
   int64_t num_running() const { return std::ssize(running_); }
   int64_t num_waiting() const { return std::ssize(waiting_); }
@@ -131,8 +140,10 @@ class Scheduler {
   void preempt(Sequence& sequence);
   void plan_group(int64_t group);
   void share_chunk(int64_t num_rows);
-  static int64_t chunk_rows(const Sequence& sequence, int64_t most, const Room& room);
-  void plan_rows(Sequence& sequence, int64_t num_rows, Room& room);
+  static int64_t take_chunk(const Sequence& sequence, int64_t most, Room& room);
+  void fit_guesses(Sequence& sequence, Room& room);
+  void plan_rows(Sequence& sequence, int64_t num_rows);
+  void count_computed(Sequence& sequence, int64_t num_rows);
 
   SchedulerLimits limits_;
   std::vector<PageAllocator> pages_;           // [num_groups]
@@ -141,8 +152,9 @@ class Scheduler {
   Queue waiting_;
   Queue running_;
   ScheduledStep step_;
-  std::vector<Prompt> prompts_;  // of the group that is being planned
-  uint64_t num_steps_ = 0;       // committed
+  std::vector<Sequence*> decoding_;  // of the group that is being planned: those with one pending token
+  std::vector<Prompt> prompts_;      // and the others
+  uint64_t num_steps_ = 0;           // committed
   int64_t num_preemptions_ = 0;
   int64_t num_queried_tokens_ = 0;
   int64_t num_hit_tokens_ = 0;

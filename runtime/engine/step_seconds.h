@@ -4,7 +4,7 @@ namespace octet {
 
 // Where the time of steps goes, in seconds.
 struct StepSeconds {
-  double schedule = 0;  // planning
+  double schedule = 0;  // planning; what is planned while a device computes is not time of the model's
   double model = 0;     // running the model; on a GPU the choice of tokens, too
   double sample = 0;    // choosing tokens, where the host waits for that alone
   double deliver = 0;   // telling clients

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "runtime/base/log.h"
+#include "runtime/gate/address_account.h"
 #include "runtime/gate/gate_connection.h"
 #include "runtime/gate/listening.h"
 #include "runtime/gate/peer_address.h"
@@ -39,7 +40,8 @@ constexpr int kAcceptsAtOnce = 32;             // then those who are connected h
 constexpr int64_t kReservedDescriptors = 256;  // for files, the job, metrics
 constexpr int64_t kDescriptorsOfConnection = 3;
 constexpr int64_t kFewestConnections = 16;
-constexpr seconds kIdleGrace{1};  // younger connections may be about to ask for something
+constexpr int64_t kConnectionsOfDebtor = 32;  // of an address that owes
+constexpr seconds kIdleGrace{1};              // younger connections may be about to ask for something
 
 // As many descriptors as the system allows; how many.
 int64_t raise_descriptor_limit() {
@@ -118,12 +120,13 @@ struct Gate::Impl {
 
   void take(int descriptor, const sockaddr_storage& peer) {
     const PeerAddress from = describe_peer(peer);
-    auto& known = addresses[from.key];
-    auto address = known.lock();
-    if (address == nullptr) known = address = std::make_shared<AddressState>();
-    const bool address_is_full = address->num_connections >= std::max<int64_t>(1, max_connections / 2);
+    auto& account = accounts[from.key];
+    if (account == nullptr) account = std::make_shared<AddressAccount>();
+    const bool owes = account->owes() > Clock::duration::zero();
+    const int64_t most = owes ? std::min(kConnectionsOfDebtor, max_connections / 2) : max_connections / 2;
+    const bool address_is_full = account->num_connections >= std::max<int64_t>(1, most);
     if ((address_is_full || shared.num_connections >= max_connections) &&
-        !evict(address_is_full ? address.get() : most_common_address())) {
+        !evict(address_is_full ? account.get() : largest_account())) {
       ++num_refused;
       ::close(descriptor);
       return;
@@ -132,31 +135,25 @@ struct Gate::Impl {
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
     ClientSocket socket(shared.io);
     socket.assign(boost::asio::generic::stream_protocol(peer.ss_family, 0), descriptor);
-    auto connection =
-        std::make_shared<GateConnection>(shared, std::move(socket), tls->context(), from.name, std::move(address));
+    auto connection = std::make_shared<GateConnection>(shared, std::move(socket), tls->context(), from.name, account);
     connections.push_back(connection);
     connection->start();
   }
 
-  const AddressState* most_common_address() const {
-    const AddressState* most = nullptr;
-    for (const auto& connection : connections) {
-      const AddressState& address = connection->address();
-      if (!connection->closed() && (most == nullptr || address.num_connections > most->num_connections))
-        most = &address;
-    }
-    return most;
+  const AddressAccount* largest_account() const {
+    const auto connections_of = [](const auto& entry) { return entry.second->num_connections; };
+    return std::ranges::max_element(accounts, {}, connections_of)->second.get();
   }
 
-  // Closes the connection of this address that has asked for nothing for the longest time, those first that never have;
+  // Closes the connection of this account that has asked for nothing for the longest time, those first that never have;
   // whether there was one.
-  bool evict(const AddressState* address) {
+  bool evict(const AddressAccount* account) {
     const auto rank = [](const GateConnection& connection) {
       return std::pair(connection.greeted(), *connection.idle_since());
     };
     GateConnection* chosen = nullptr;
     for (const auto& connection : connections) {
-      if (connection->closed() || &connection->address() != address || !connection->idle_since()) continue;
+      if (connection->closed() || &connection->account() != account || !connection->idle_since()) continue;
       if (connection->greeted() && Clock::now() - *connection->idle_since() < kIdleGrace) continue;
       if (chosen == nullptr || rank(*connection) < rank(*chosen)) chosen = connection.get();
     }
@@ -171,7 +168,7 @@ struct Gate::Impl {
     if (std::exchange(relieving, true)) return;
     while (shared.held_bytes > shared.max_held_bytes) {
       const auto weight = [](const auto& connection) {
-        return std::tuple(!connection->closed(), connection->held_bytes_of_address(), connection->held_bytes());
+        return std::tuple(!connection->closed(), connection->account().held_bytes, connection->held_bytes());
       };
       const auto heaviest = std::ranges::max_element(connections, {}, weight);
       if (heaviest == connections.end() || (*heaviest)->closed()) break;
@@ -185,7 +182,7 @@ struct Gate::Impl {
     const auto now = Clock::now();
     for (const auto& connection : connections) connection->tick(now);
     std::erase_if(connections, [](const auto& connection) { return connection->closed(); });
-    std::erase_if(addresses, [](const auto& address) { return address.second.expired(); });
+    std::erase_if(accounts, [now](const auto& account) { return account.second->is_blank(now); });
     num_connections = shared.num_connections;
     if (now - refreshed_at >= kRefreshInterval) {
       refreshed_at = now;
@@ -210,7 +207,7 @@ struct Gate::Impl {
   std::vector<boost::asio::posix::stream_descriptor> listeners;
   boost::asio::steady_timer ticker{shared.io}, breath{shared.io};
   Connections connections;
-  std::map<std::string, std::weak_ptr<AddressState>> addresses;
+  std::map<std::string, std::shared_ptr<AddressAccount>> accounts;  // by address; kept while there is something in it
   int spare_descriptor = -1;
   bool relieving = false;
   int64_t num_refused = 0, num_evicted = 0, num_shed = 0;

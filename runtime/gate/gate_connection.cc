@@ -21,14 +21,12 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kGreetingLimit{10};     // for a client to speak HTTP/2, over TLS where there is some
-constexpr seconds kRequestLimit{60};      // for a request to be complete
-constexpr seconds kStallLimit{60};        // of a client that takes nothing of what waits for it
-constexpr milliseconds kLastWords{500};   // for a client to take what it is told in the end
-constexpr size_t kMaxBacklog = 64 << 10;  // of bytes that wait for the client before nothing is read any more
-
-constexpr int kResourceExhausted = 8;  // codes of gRPC
-constexpr int kDeadlineExceeded = 4;
+constexpr seconds kGreetingLimit{10};      // for a client to speak HTTP/2, over TLS where there is some
+constexpr seconds kRequestLimit{60};       // for a request to be complete
+constexpr seconds kStallLimit{60};         // of a client that takes nothing of what waits for it
+constexpr milliseconds kPauseAtTheEnd{5};  // between two looks at what a client still sends
+constexpr milliseconds kLastWords{500};    // for a client to take what it is told in the end
+constexpr size_t kMaxBacklog = 64 << 10;   // of bytes that wait for the client before nothing is read any more
 
 // gRPC tells its handlers where a client is by the name of the socket's other end, and whose calls it may end by that:
 // no other connection may have the name, and no process of this machine can take it first.
@@ -45,19 +43,19 @@ bool name_socket(int descriptor, const std::string& client) {
 }  // namespace
 
 GateConnection::GateConnection(GateShared& shared, ClientSocket socket, TlsContext tls, std::string name,
-                               std::shared_ptr<AddressState> address)
+                               std::shared_ptr<AddressAccount> account)
     : shared_(shared),
       tls_context_(std::move(tls)),
       socket_(std::move(socket)),
       backend_(shared.io),
       pause_(shared.io),
       name_(std::move(name)),
-      address_(std::move(address)),
+      account_(std::move(account)),
       filter_(shared.filter),
       accepted_(Clock::now()),
       last_active_(accepted_) {
   if (tls_context_ != nullptr) tls_.emplace(socket_, *tls_context_);
-  ++address_->num_connections;
+  ++account_->num_connections;
   ++shared_.num_connections;
 }
 
@@ -73,8 +71,27 @@ auto GateConnection::handler(Function function) {
 }
 
 void GateConnection::start() {
-  if (!tls_) return read_client();
-  tls_->async_handshake(boost::asio::ssl::stream_base::server, handler([this] { read_client(); }));
+  when_paid([this] {
+    if (!tls_) return read_client();
+    tls_->async_handshake(boost::asio::ssl::stream_base::server, handler([this] { read_client(); }));
+  });
+}
+
+template <typename Next>
+void GateConnection::pause(Clock::duration time, Next next) {
+  if (std::exchange(pausing_, true)) return;
+  pause_.expires_after(time);
+  pause_.async_wait(handler([this, next] {
+    pausing_ = false;
+    next();
+  }));
+}
+
+template <typename Next>
+void GateConnection::when_paid(Next next) {
+  const auto owed = account_->owes();
+  if (owed <= Clock::duration::zero()) return next();
+  pause(owed, [this, next] { when_paid(next); });
 }
 
 void GateConnection::read_client() {
@@ -90,21 +107,26 @@ void GateConnection::read_client() {
 
 void GateConnection::on_client_bytes(size_t size) {
   reading_client_ = false;
-  if (ending_) return read_client();  // unread bytes would make the system forget what the client has not taken
-  const bool goes_on = filter_.take_from_client({from_client_.data(), size});
-  account();
+  if (ending_) return read_client_at_the_end();
+  take_client_bytes({from_client_.data(), size});
+}
+
+void GateConnection::take_client_bytes(std::string_view bytes) {
+  const bool goes_on = filter_.take_from_client(bytes);
+  tell_account();
   write_client();
   if (!goes_on) return end();
   if (filter_.greeted() && !backend_.is_open() && !open_backend()) return close();
   reads_after_write_ = backend_.is_open() && !filter_.to_server().empty();
-  if (!reads_after_write_) return read_client_after_pause();
+  if (!reads_after_write_) return read_client_once_it_may();
   write_backend();
 }
 
-void GateConnection::account() {
+void GateConnection::tell_account() {
   const int64_t held = filter_.held_bytes();
+  account_->charge(filter_.take_waste());
   if (held > 0 || held_bytes_ > 0) last_active_ = Clock::now();
-  address_->held_bytes += held - held_bytes_;
+  account_->held_bytes += held - held_bytes_;
   shared_.held_bytes += held - std::exchange(held_bytes_, held);
   if (shared_.held_bytes > shared_.max_held_bytes) shared_.relieve();
 }
@@ -131,21 +153,22 @@ void GateConnection::write_backend() {
                              sending_to_backend_ = {};
                              write_backend();
                              const bool idle = sending_to_backend_.empty();
-                             if (idle && std::exchange(reads_after_write_, false)) read_client_after_pause();
+                             if (idle && std::exchange(reads_after_write_, false)) read_client_once_it_may();
                            });
 }
 
-// Whoever asks for more than it should is listened to less often.
-void GateConnection::read_client_after_pause() {
+// Whoever wastes more than it should is listened to less often.
+void GateConnection::read_client_once_it_may() {
   if (filter_.client_backlog() > kMaxBacklog) {
     client_waits_ = true;
     return;
   }
-  const double cost = filter_.take_cost();
-  const auto pause = cost > 0 ? address_->cost.take(cost) : Clock::duration::zero();
-  if (pause <= Clock::duration::zero()) return read_client();
-  pause_.expires_after(std::min<Clock::duration>(pause, seconds(5)));
-  pause_.async_wait(handler([this] { read_client(); }));
+  when_paid([this] { filter_.has_more() && !ending_ ? take_client_bytes({}) : read_client(); });
+}
+
+// Unread bytes would make the system forget what the client has not taken; whoever goes on all the same has time.
+void GateConnection::read_client_at_the_end() {
+  pause(kPauseAtTheEnd, [this] { read_client(); });
 }
 
 void GateConnection::read_backend() {
@@ -154,7 +177,7 @@ void GateConnection::read_backend() {
                              if (closed_) return;
                              if (error) return end();
                              filter_.take_from_server({from_backend_.data(), size});
-                             account();
+                             tell_account();
                              backend_waits_ = filter_.client_backlog() > kMaxBacklog;
                              write_client();
                              if (!backend_waits_) read_backend();
@@ -186,7 +209,7 @@ void GateConnection::on_client_written(size_t size) {
   if (ending_) return say_no_more();
   if (filter_.client_backlog() > kMaxBacklog) return;
   if (std::exchange(backend_waits_, false) && backend_.is_open()) read_backend();
-  if (std::exchange(client_waits_, false)) read_client_after_pause();
+  if (std::exchange(client_waits_, false)) read_client_once_it_may();
 }
 
 void GateConnection::end() {
@@ -209,9 +232,10 @@ void GateConnection::say_no_more() {
 
 void GateConnection::close() {
   if (std::exchange(closed_, true)) return;
-  --address_->num_connections;
+  account_->charge(filter_.take_waste() + (filter_.answered() ? 0 : waste::kEmptyConnection));
+  --account_->num_connections;
   --shared_.num_connections;
-  address_->held_bytes -= held_bytes_;
+  account_->held_bytes -= held_bytes_;
   shared_.held_bytes -= std::exchange(held_bytes_, 0);
   boost::system::error_code ignored;
   backend_.close(ignored);
@@ -236,7 +260,7 @@ bool GateConnection::shed() {
 
 bool GateConnection::refuse_unfinished(Clock::time_point since, const Refusal& why) {
   if (ending_ || !filter_.refuse_unfinished(since, why)) return false;
-  account();
+  tell_account();
   write_client();
   write_backend();
   return true;

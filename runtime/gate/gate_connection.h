@@ -10,7 +10,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
+#include "runtime/gate/address_account.h"
 #include "runtime/gate/gate_shared.h"
 #include "runtime/gate/http2_filter.h"
 #include "runtime/gate/tls.h"
@@ -26,7 +28,7 @@ class GateConnection final : public std::enable_shared_from_this<GateConnection>
 
   // `tls`: null: none. `name`: the client's address with its port. `shared` outlives it.
   GateConnection(GateShared& shared, ClientSocket socket, TlsContext tls, std::string name,
-                 std::shared_ptr<AddressState> address);
+                 std::shared_ptr<AddressAccount> account);
   ~GateConnection();
 
   void start();
@@ -45,25 +47,32 @@ class GateConnection final : public std::enable_shared_from_this<GateConnection>
   bool greeted() const { return filter_.greeted(); }
   // Since when nothing is under way, whatever the client says; none while something is.
   std::optional<Clock::time_point> idle_since() const;
-  const AddressState& address() const { return *address_; }
-  int64_t held_bytes_of_address() const { return address_->held_bytes; }
+  const AddressAccount& account() const { return *account_; }
 
  private:
   // A handler that does nothing once the connection is closed, and closes it on an error.
   template <typename Function>
   auto handler(Function function);
+  // `next`, after a time. One pause at a time: a second one is not made.
+  template <typename Next>
+  void pause(Clock::duration time, Next next);
+  // `next`, once the address owes nothing.
+  template <typename Next>
+  void when_paid(Next next);
   void read_client();
   void on_client_bytes(size_t size);
+  void take_client_bytes(std::string_view bytes);
   bool open_backend();
   void write_backend();
-  void read_client_after_pause();
+  void read_client_once_it_may();
+  void read_client_at_the_end();
   void read_backend();
   void write_client();
   void on_client_written(size_t size);
   void say_no_more();
   bool refuse_unfinished(Clock::time_point since, const Refusal& why);
-  // Tells the gate what it holds now.
-  void account();
+  // Tells the gate what it holds now, and the account what it has wasted.
+  void tell_account();
 
   GateShared& shared_;
   TlsContext tls_context_;
@@ -72,7 +81,7 @@ class GateConnection final : public std::enable_shared_from_this<GateConnection>
   boost::asio::local::stream_protocol::socket backend_;
   boost::asio::steady_timer pause_;
   const std::string name_;
-  const std::shared_ptr<AddressState> address_;
+  const std::shared_ptr<AddressAccount> account_;
   Http2Filter filter_;
 
   std::array<char, 8 << 10> from_client_;
@@ -84,6 +93,7 @@ class GateConnection final : public std::enable_shared_from_this<GateConnection>
   Clock::time_point client_took_at_;  // bytes that wait for it
   bool backend_waits_ = false;        // for the client to take what it was sent
   bool client_waits_ = false;         // to be read, for the same
+  bool pausing_ = false;
   bool ending_ = false, closed_ = false;
   const Clock::time_point accepted_;
   Clock::time_point last_active_;  // when something was under way; else when it was accepted

@@ -5,18 +5,17 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/gate/address_account.h"
+
 namespace octet {
 namespace {
 
-constexpr int64_t kStreamBytes = 16 << 10;        // what gRPC keeps for a call
-constexpr size_t kMaxBlockBytes = 32 << 10;       // of a header block as it is sent
-constexpr int kMaxBlockFrames = 32;               // of which it is made
-constexpr size_t kMessageHeadBytes = 5;           // a flag and a length
-constexpr double kControlCost = 1.0 / 64;         // of a frame that asks for little work
-constexpr double kAnsweredControlCost = 1.0 / 8;  // of one that is answered
+constexpr int64_t kStreamBytes = 16 << 10;   // what gRPC keeps for a call
+constexpr size_t kMaxBlockBytes = 32 << 10;  // of a header block as it is sent
+constexpr int kMaxBlockFrames = 32;          // of which it is made
+constexpr size_t kMessageHeadBytes = 5;      // a flag and a length
 
 // Codes of gRPC.
-constexpr int kResourceExhausted = 8;
 constexpr int kUnimplemented = 12;
 
 std::string_view field(const HeaderFields& fields, std::string_view name) {
@@ -30,19 +29,27 @@ Http2Filter::Http2Filter(const FilterOptions& options) : options_(options), read
 
 int64_t Http2Filter::held_bytes() const { return std::ssize(streams_) * kStreamBytes + message_bytes_; }
 
-double Http2Filter::take_cost() { return std::exchange(cost_, 0); }
+double Http2Filter::take_waste() { return std::exchange(waste_, 0); }
 
 bool Http2Filter::take_from_client(std::string_view bytes) {
   inbox_ += bytes;
   std::string_view left = inbox_;
   if (!prefaced_) {
-    if (!kPreface.starts_with(left.substr(0, kPreface.size()))) return false;  // it speaks something else
+    if (!kPreface.starts_with(left.substr(0, kPreface.size()))) {
+      waste_ += waste::kFault;  // it speaks something else
+      return false;
+    }
     if (left.size() < kPreface.size()) return true;
     prefaced_ = true;
     to_server_ += kPreface;
     left.remove_prefix(kPreface.size());
   }
+  has_more_ = false;
   while (left.size() >= kFrameHeadBytes) {
+    if (waste_ >= waste::kAtOnce) {
+      has_more_ = true;
+      break;
+    }
     const FrameHead head = parse_frame_head(left);
     if (head.length > kMaxFrameBytes) return fail(Http2Error::kFrameSize, "the frame is too large");
     const size_t size = kFrameHeadBytes + head.length;
@@ -68,27 +75,28 @@ bool Http2Filter::take_frame(const FrameHead& head, std::string_view frame) {
     case FrameType::kContinuation:
       return take_continuation(head, payload);
     case FrameType::kRstStream:
-      cost_ += 1;
       if (const auto stream = streams_.find(head.stream); stream != streams_.end()) {
         to_server_ += frame;
         forget(stream);
+      } else {
+        waste_ += waste::kControl;
       }
       return true;
     case FrameType::kSettings:
       greeted_ = true;
-      if (!head.has(kAck)) cost_ += 1;
+      waste_ += head.has(kAck) ? waste::kControl : waste::kSettings;
       to_server_ += frame;
       return true;
     case FrameType::kPing:
-      if (!head.has(kAck)) cost_ += kAnsweredControlCost;
+      waste_ += head.has(kAck) ? waste::kControl : waste::kPing;
       to_server_ += frame;
       return true;
     case FrameType::kWindowUpdate:
-      cost_ += kControlCost;
+      waste_ += waste::kControl;
       if (head.stream == 0 || streams_.contains(head.stream)) to_server_ += frame;
       return true;
     case FrameType::kGoaway:
-      cost_ += kAnsweredControlCost;
+      waste_ += waste::kPing;
       to_server_ += frame;
       return true;
     case FrameType::kPushPromise:
@@ -96,7 +104,7 @@ bool Http2Filter::take_frame(const FrameHead& head, std::string_view frame) {
     case FrameType::kPriority:
       break;
   }
-  cost_ += kControlCost;  // nobody here heeds it
+  waste_ += waste::kControl;  // nobody here heeds it
   return true;
 }
 
@@ -104,10 +112,11 @@ bool Http2Filter::take_data(const FrameHead& head, std::string_view frame) {
   const std::string_view payload = frame.substr(kFrameHeadBytes);
   if (head.stream == 0 || head.stream > last_stream_) return fail(Http2Error::kProtocol, "DATA of no stream");
   if (head.has(kPadded)) return fail(Http2Error::kProtocol, "padded DATA are not taken");
-  if (payload.empty()) cost_ += kControlCost;
+  if (payload.empty()) waste_ += waste::kControl;
   const auto found = streams_.find(head.stream);
   if (found == streams_.end()) {  // it has ended already; its bytes count for the connection all the same
     if (!payload.empty()) tell_client(make_window_update(0, head.length));
+    waste_ += waste::kControl + head.length * waste::kDroppedByte;
     return true;
   }
   if (found->second.client_ended) return fail(Http2Error::kProtocol, "DATA behind the stream's end");
@@ -130,9 +139,9 @@ std::optional<Refusal> Http2Filter::take_message_bytes(Stream& stream, std::stri
       if (stream.head.size() < kMessageHeadBytes) break;
       const size_t length = read_uint32(std::string_view(stream.head).substr(1));
       if (stream.head[0] != 0) return Refusal{kUnimplemented, "compressed messages are not taken"};
-      if (length > options_.max_message_bytes) {
+      if (length > stream.max_message_bytes) {
         return Refusal{kResourceExhausted, fmt::format("the message has {} bytes, which is more than {}", length,
-                                                       options_.max_message_bytes)};
+                                                       stream.max_message_bytes)};
       }
       stream.missing = length;
     }
@@ -142,6 +151,7 @@ std::optional<Refusal> Http2Filter::take_message_bytes(Stream& stream, std::stri
     stream.held += part;
     message_bytes_ += static_cast<int64_t>(part);
     if (stream.missing == 0) {
+      stream.whole += stream.held;
       message_bytes_ -= static_cast<int64_t>(std::exchange(stream.held, 0));
       stream.head.clear();
       stream.has_message = true;
@@ -201,16 +211,18 @@ std::optional<Refusal> Http2Filter::judge(const HeaderReader::Block& block) cons
 
 bool Http2Filter::open_stream(uint32_t id, const HeaderReader::Block& block) {
   if (streams_.size() >= options_.max_streams) {
-    cost_ += 1;
+    waste_ += waste::kRequest;
     tell_client(make_rst_stream(id, Http2Error::kRefusedStream));
     return true;
   }
   if (const auto refusal = judge(block)) {
+    waste_ += waste::kRequest;
     answer(id, *refusal);
     return true;
   }
   Stream& stream = streams_[id];
   stream.began = Clock::now();
+  stream.max_message_bytes = options_.max_message_bytes(field(block.fields, ":path"));
   stream.client_ended = (block_flags_ & kEndStream) != 0;
   std::string fields;
   for (const auto& [name, value] : block.fields) append_field(fields, name, value);
@@ -234,7 +246,6 @@ bool Http2Filter::refuse_unfinished(Clock::time_point since, const Refusal& why)
 void Http2Filter::refuse(Streams::iterator stream, const Refusal& why) {
   to_server_ += make_rst_stream(stream->first, Http2Error::kCancel);
   if (stream->second.server_spoke) {
-    cost_ += 1;
     tell_client(make_rst_stream(stream->first, Http2Error::kEnhanceYourCalm));
   } else {
     answer(stream->first, why);
@@ -243,11 +254,14 @@ void Http2Filter::refuse(Streams::iterator stream, const Refusal& why) {
 }
 
 void Http2Filter::answer(uint32_t id, const Refusal& why) {
-  cost_ += 1;
   tell_client(make_answer(id, why.grpc_status, why.message, why.details) + make_rst_stream(id, Http2Error::kNone));
 }
 
 void Http2Filter::forget(Streams::iterator stream) {
+  if (!stream->second.answered) {
+    waste_ += waste::kRequest + static_cast<double>(stream->second.whole) * waste::kByte +
+              static_cast<double>(stream->second.held) * waste::kDroppedByte;
+  }
   message_bytes_ -= static_cast<int64_t>(stream->second.held);
   streams_.erase(stream);
 }
@@ -282,6 +296,7 @@ void Http2Filter::note_server_frame(const FrameHead& head) {
   const auto stream = streams_.find(head.stream);
   if (stream == streams_.end()) return;
   if (is_headers) stream->second.server_spoke = true;
+  if (head.type == FrameType::kData && head.length > 0) stream->second.answered = answered_ = true;
   const bool ends = (is_headers || head.type == FrameType::kData) && head.has(kEndStream);
   if (ends || head.type == FrameType::kRstStream) forget(stream);
 }
@@ -292,6 +307,7 @@ void Http2Filter::tell_client(const std::string& frame) {
 }
 
 bool Http2Filter::fail(Http2Error error, std::string_view why) {
+  waste_ += waste::kFault;
   tell_client(make_goaway(last_stream_, error, why));
   return false;
 }

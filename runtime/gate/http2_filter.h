@@ -20,6 +20,10 @@
 namespace octet {
 
 // The status of gRPC that ends a request in place of its answer.
+// Codes of gRPC.
+inline constexpr int kDeadlineExceeded = 4;
+inline constexpr int kResourceExhausted = 8;
+
 struct Refusal {
   int grpc_status = 0;
   std::string message = {};
@@ -32,7 +36,8 @@ struct RequestHead {
 };
 
 struct FilterOptions {
-  size_t max_message_bytes = 4 << 20;
+  // Of a message to this path.
+  std::function<size_t(std::string_view path)> max_message_bytes = [](std::string_view) { return size_t{4} << 20; };
   size_t max_header_bytes = 12 << 10;  // of a request, as RFC 9113, 6.5.2 counts them; a frame has room for them
   size_t max_streams = 1024;           // of a connection
   // Whether the body of a request is waited for. Unset: always.
@@ -47,8 +52,10 @@ class Http2Filter {
   // The options outlive it.
   explicit Http2Filter(const FilterOptions& options);
 
-  // What has come. False: this is no connection to go on with; what is in to_client() says so to the client.
+  // What has come. False: this is no connection to go on with; what is in to_client() says so to the client. Where
+  // there is much waste in it, some waits for the next call, which may bring nothing more.
   bool take_from_client(std::string_view bytes);
+  bool has_more() const { return has_more_; }
   void take_from_server(std::string_view bytes);
   // What is to be sent on. The caller empties it.
   std::string& to_server() { return to_server_; }
@@ -63,18 +70,23 @@ class Http2Filter {
   int64_t held_bytes() const;
   // Refuses the requests that are not complete and began before `since`; whether there were any.
   bool refuse_unfinished(Clock::time_point since, const Refusal& why);
-  // What the client has asked for that costs more than it should, in the cost of a reset stream, since the last time.
-  double take_cost();
+  // Of what the client has asked for since the last time, what was of no use to it, in units of waste.
+  double take_waste();
+  // Whether a request has had a message in answer.
+  bool answered() const { return answered_; }
 
  private:
   struct Stream {
     Clock::time_point began;
+    size_t max_message_bytes = 0;
     std::string head;           // of a message: up to five bytes
     size_t missing = 0;         // bytes of the message that began
     size_t held = 0;            // bytes of it that came
+    size_t whole = 0;           // bytes of the messages that came whole
     bool has_message = false;   // one has come whole
     bool client_ended = false;  // the client sends no more
     bool server_spoke = false;  // the answer has begun
+    bool answered = false;      // with a message
 
     bool complete() const { return client_ended || (has_message && head.empty() && missing == 0); }
   };
@@ -91,6 +103,7 @@ class Http2Filter {
   void note_server_frame(const FrameHead& head);
   void refuse(Streams::iterator stream, const Refusal& why);
   void answer(uint32_t id, const Refusal& why);
+  // The stream is over; unless it was answered, it is waste.
   void forget(Streams::iterator stream);
   // Tells the client once no frame of the library is under way.
   void tell_client(const std::string& frame);
@@ -109,7 +122,8 @@ class Http2Filter {
   uint32_t last_stream_ = 0;
   Streams streams_;
   int64_t message_bytes_ = 0;  // of the messages that are not complete
-  double cost_ = 0;
+  double waste_ = 0;
+  bool has_more_ = false, answered_ = false;
 
   std::string server_head_;  // of the library's frame under way
   size_t server_left_ = 0;   // bytes of its payload that are to come

@@ -15,6 +15,8 @@
 namespace octet {
 namespace {
 
+// Of each connection: what the system holds of what is not read, which it may be for long.
+constexpr int kReceiveBytes = 128 << 10;
 constexpr int kBacklog = 4096;  // the system's own limit holds, too
 
 // A socket that listens there, or -1 and errno.
@@ -24,6 +26,7 @@ int open_socket(const SocketAddress& address, bool both_families) {
   const int yes = 1, only_v6 = both_families ? 0 : 1;
   // An address that another process listens at is taken, whatever that process allows.
   if (address.family() != AF_UNIX) ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  ::setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &kReceiveBytes, sizeof(kReceiveBytes));
   if (address.family() == AF_INET6) {
     ::setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &only_v6, sizeof(only_v6));
   }

@@ -5,7 +5,8 @@
 
 namespace octet {
 
-// x F32 [this rank's rows, hidden], updated in place. Writes the rows' keys and values into `cache`.
-void attention_layer(const StepContext& step, const AttentionWeights& weights, const KvCacheView& cache, TensorView x);
+// x F32 [rows.mine, hidden], updated in place. Writes the rows' keys and values into `cache`.
+void attention_layer(const StepContext& step, const StepRows& rows, const AttentionWeights& weights,
+                     const KvCacheView& cache, TensorView x);
 
 }  // namespace octet

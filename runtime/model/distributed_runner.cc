@@ -51,14 +51,20 @@ LeadingRunner::~LeadingRunner() {
   world_.host().broadcast(message_, /*root=*/0);
 }
 
-Result<StepResult> LeadingRunner::run(const StepPlan& plan) {
+Status LeadingRunner::begin(const StepPlan& plan) {
   world_.progress().set_idle(false);
   world_.progress().set_place(kNoLayer, Phase::kPlan);
   serialise_plan(plan, message_);
   world_.host().broadcast(message_, /*root=*/0);
-  auto result = or_out_of_memory([&] { return local_.run(plan); });
-  if (!result.ok()) world_.fail(result.status());  // the followers are in the middle of this step
-  world_.progress().set_idle(true);                // until the engine has decided on the next step
+  const Status begun = or_out_of_memory([&] { return local_.begin(plan); });
+  if (!begun.ok()) world_.fail(begun);  // the followers are in the middle of this step
+  return begun;
+}
+
+Result<StepResult> LeadingRunner::wait() {
+  auto result = or_out_of_memory([&] { return local_.wait(); });
+  if (!result.ok()) world_.fail(result.status());
+  world_.progress().set_idle(true);  // until the engine has decided on the next step
   return result;
 }
 

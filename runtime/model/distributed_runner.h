@@ -29,7 +29,8 @@ class LeadingRunner final : public ModelRunner {
   int64_t num_groups() const override { return local_.num_groups(); }
   int64_t vocab_size() const override { return local_.vocab_size(); }
   int64_t max_context() const override { return local_.max_context(); }
-  Result<StepResult> run(const StepPlan& plan) override;
+  Status begin(const StepPlan& plan) override;
+  Result<StepResult> wait() override;
 
  private:
   CommWorld& world_;

@@ -13,7 +13,7 @@ void compute_experts(const StepContext& step, const MoeWeights& weights, const R
 
 }  // namespace
 
-void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView ids, TensorView x) {
+void moe_layer(const StepContext& step, const StepRows& rows, const MoeWeights& weights, TensorView ids, TensorView x) {
   Backend& backend = step.backend;
   Stream& stream = step.stream;
   Workspace& scratch = step.workspace;
@@ -22,28 +22,29 @@ void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView id
   const TensorView h = scratch.normed.view.slice_rows(0, x.rows());
   backend.rms_norm(x, weights.norm.view, step.config.rms_norm_eps, h, stream);
   step.timer.enter(StepPhase::kDispatch);
-  step.experts.announce(h, stream);
+  step.experts.announce(rows, h, stream);
   step.timer.enter(StepPhase::kRouter);
   const TensorView logits = scratch.router_logits.view.slice_rows(0, x.rows());
   const TensorView expert_weights = scratch.expert_weights.view.slice_rows(0, x.rows());
   backend.gemm(h, weights.router, logits, stream);
   backend.route_top_k(logits, ids, expert_weights, stream);
+  const RoutedRows mine{h, ids, expert_weights};
 
   step.timer.enter(StepPhase::kDispatch);
   const TensorView y = scratch.expert_out.view;
   int64_t num_kept = 0;  // assignments
-  if (const auto kept = step.experts.keep(h, ids, expert_weights, stream)) {
+  if (const auto kept = step.experts.keep(rows, mine, stream)) {
     num_kept = kept->groups.assignment_row.num_elements();
     compute_experts(step, weights, *kept, y.slice_rows(0, num_kept));
     step.timer.enter(StepPhase::kDispatch);
   }
-  const Route route = step.experts.dispatch(h, ids, expert_weights, stream);
+  const Route route = step.experts.dispatch(rows, mine, stream);
   const int64_t num_dispatched = route.groups.assignment_row.num_elements();
   compute_experts(step, weights, route, y.slice_rows(num_kept, num_dispatched));
 
   step.timer.enter(StepPhase::kCombine);
   const TensorView delta = scratch.delta.view.slice_rows(0, x.rows());
-  step.experts.combine(route, y.slice_rows(0, num_kept + num_dispatched), delta, stream);
+  step.experts.combine(rows, route, y.slice_rows(0, num_kept + num_dispatched), delta, stream);
   backend.add(x, delta, stream);
 }
 

@@ -6,8 +6,8 @@
 
 namespace octet {
 
-// x F32 [this rank's rows, hidden], updated in place. ids I32 [the same rows, top_k] receives the experts that are
+// x F32 [rows.mine, hidden], updated in place. ids I32 [the same rows, top_k] receives the experts that are
 // picked.
-void moe_layer(const StepContext& step, const MoeWeights& weights, TensorView ids, TensorView x);
+void moe_layer(const StepContext& step, const StepRows& rows, const MoeWeights& weights, TensorView ids, TensorView x);
 
 }  // namespace octet

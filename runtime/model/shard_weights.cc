@@ -26,8 +26,6 @@ ExpertTensors cut_expert(const ExpertTensors& full, Range ffn) {
           full.w2.slice_columns(ffn.begin, ffn.size())};
 }
 
-int64_t matrix_bytes(const MatrixSource& m) { return m.num_rows * m.num_columns * dtype_size(m.dtype); }
-
 // Bounds of the KV-head groups' columns of Wo on a rank with `num_kv_heads` of them.
 std::vector<int64_t> head_group_bounds(const ModelConfig& config, int64_t num_kv_heads) {
   return near_equal_bounds(num_kv_heads * (config.num_heads / config.num_kv_heads) * config.head_dim, num_kv_heads);
@@ -48,8 +46,8 @@ class Loader {
   Loader(Backend& backend, const LoadOptions& options) : backend_(backend), options_(options) {}
 
   Weight weight(std::vector<MatrixSource> parts, std::vector<int64_t> partial_bounds, bool gated = false) {
-    const DType dtype = kept_dtype(parts);
-    WeightSpec spec{std::move(parts), gated, dtype, std::move(partial_bounds)};
+    const WeightFormat format = kept_format(parts);
+    WeightSpec spec{std::move(parts), gated, format, std::move(partial_bounds)};
     Weight weight = backend_.prepare(spec);
     for (const MatrixSource& part : spec.parts) done_with(part);
     return weight;
@@ -57,9 +55,9 @@ class Loader {
 
   Weight weight(const MatrixSource& matrix) { return weight({matrix}, {0, matrix.num_columns}); }
 
-  // A row-major table in the kept dtype.
+  // A row-major table of the kept type.
   Tensor table(const MatrixSource& matrix) {
-    return rows(matrix, kept_dtype({matrix}), {matrix.num_rows, matrix.num_columns});
+    return rows(matrix, kept_format({matrix}).dtype(), {matrix.num_rows, matrix.num_columns});
   }
   // A vector as fp32.
   Tensor vector(const MatrixSource& matrix) { return rows(matrix, DType::kF32, {matrix.num_columns}); }
@@ -67,12 +65,11 @@ class Loader {
   int64_t bytes_read() const { return bytes_read_; }
 
  private:
-  // Parts that the file keeps in different types are widened to fp32, which is exact.
-  DType kept_dtype(const std::vector<MatrixSource>& parts) const {
-    if (options_.dtype) return *options_.dtype;
-    const DType first = parts.front().dtype;
-    const bool alike = std::all_of(parts.begin(), parts.end(), [&](const MatrixSource& m) { return m.dtype == first; });
-    return alike ? first : DType::kF32;
+  // Parts that the file keeps in different formats are widened to fp32, which is exact.
+  WeightFormat kept_format(const std::vector<MatrixSource>& parts) const {
+    if (options_.format) return *options_.format;
+    const WeightFormat first = parts.front().format;
+    return std::ranges::all_of(parts, [&](const MatrixSource& m) { return m.format == first; }) ? first : DType::kF32;
   }
 
   Tensor rows(const MatrixSource& matrix, DType dtype, Shape shape) {
@@ -82,7 +79,7 @@ class Loader {
     std::vector<std::byte> row(static_cast<size_t>(matrix.num_columns * dtype_size(dtype)));
     TensorView flat{tensor.view.data, dtype, {matrix.num_rows, matrix.num_columns}};
     for (int64_t r = 0; r < matrix.num_rows; ++r) {
-      read_as_f32(matrix.row(r), matrix.dtype, matrix.num_columns, values.data());
+      read_as_f32(matrix.row(r), matrix.format.dtype(), matrix.num_columns, values.data());
       write_from_f32(values.data(), matrix.num_columns, dtype, row.data());
       backend_.upload(row.data(), flat.slice_rows(r, 1), *stream);
     }
@@ -93,7 +90,7 @@ class Loader {
 
   void done_with(const MatrixSource& matrix) {
     Checkpoint::drop_pages(matrix);
-    bytes_read_ += matrix_bytes(matrix);
+    bytes_read_ += matrix.num_bytes();
     if (options_.progress) options_.progress(bytes_read_);
   }
 
@@ -134,9 +131,9 @@ int64_t shard_parameters(const ModelConfig& config, const ShardPlan& plan) {
          (config.vocab_size + plan.vocabulary.size()) * config.hidden_size;
 }
 
-int64_t shard_bytes(const Checkpoint& checkpoint, const ShardPlan& plan, std::optional<DType> dtype) {
-  const auto bytes_of = [dtype](const MatrixSource& m) {
-    return m.num_rows * m.num_columns * dtype_size(dtype.value_or(m.dtype));
+int64_t shard_bytes(const Checkpoint& checkpoint, const ShardPlan& plan, std::optional<WeightFormat> format) {
+  const auto bytes_of = [&](const MatrixSource& m) {
+    return matrix_bytes(format.value_or(m.format), m.num_rows, m.num_columns);
   };
   const ModelConfig& config = checkpoint.config();
   const MatrixSource lm_head = checkpoint.output().slice_rows(plan.vocabulary.begin, plan.vocabulary.size());
@@ -154,12 +151,12 @@ int64_t shard_bytes(const Checkpoint& checkpoint, const ShardPlan& plan, std::op
   return bytes;
 }
 
-DType common_matrix_dtype(const Checkpoint& checkpoint) {
-  std::optional<DType> common;
+WeightFormat common_matrix_format(const Checkpoint& checkpoint) {
+  std::optional<WeightFormat> common;
   for (const TensorListing& tensor : checkpoint.tensors()) {
     if (!tensor.is_used || tensor.shape.size() < 2) continue;
-    if (common && *common != tensor.dtype) return DType::kF32;
-    common = tensor.dtype;
+    if (common && *common != tensor.format) return DType::kF32;
+    common = tensor.format;
   }
   return common.value_or(DType::kF32);
 }

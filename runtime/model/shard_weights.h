@@ -27,7 +27,7 @@ struct MoeWeights {
 };
 
 struct ShardWeights {
-  Tensor embedding;  // [vocab, hidden] in the weights' dtype
+  Tensor embedding;  // [vocab, hidden] in the weights' type
   std::vector<AttentionWeights> attention;
   std::vector<MoeWeights> moe;
   Tensor final_norm;       // F32 [hidden]
@@ -36,7 +36,7 @@ struct ShardWeights {
 };
 
 struct LoadOptions {
-  std::optional<DType> dtype;  // keep every matrix in this type (kF32, kBF16, kF16); unset: in its file's own
+  std::optional<WeightFormat> format;  // keep every matrix in this one; unset: in its file's own
   // Called with the bytes read so far, after each matrix.
   std::function<void(int64_t bytes_read)> progress;
 };
@@ -44,10 +44,11 @@ struct LoadOptions {
 // Parameters of the model that a rank holds.
 int64_t shard_parameters(const ModelConfig& config, const ShardPlan& plan);
 
-// Bytes of the matrices that load_shard_weights will load: as the files hold them, or kept as `dtype`.
-int64_t shard_bytes(const Checkpoint& checkpoint, const ShardPlan& plan, std::optional<DType> dtype = std::nullopt);
-// The type of all matrices in the checkpoint; kF32 where they differ.
-DType common_matrix_dtype(const Checkpoint& checkpoint);
+// Bytes of the matrices that load_shard_weights will load: as the files hold them, or kept in `format`.
+int64_t shard_bytes(const Checkpoint& checkpoint, const ShardPlan& plan,
+                    std::optional<WeightFormat> format = std::nullopt);
+// The format of all matrices in the checkpoint; kF32 where they differ.
+WeightFormat common_matrix_format(const Checkpoint& checkpoint);
 
 // Reads exactly the byte ranges of the checkpoint that `plan` owns, one matrix at a time, and drops each mapped range
 // once it is prepared. An interrupted or failing disk read ends the process (SIGBUS), as with any mapped file.

@@ -32,7 +32,7 @@ struct StepContext {
   Backend& backend;
   Stream& stream;
   const ModelConfig& config;
-  RowLayout& rows;
+  const RowLayout& layout;
   ExpertExchange& experts;
   CommProgress& progress;  // told which phase of which layer is under way
   StepTimer& timer;

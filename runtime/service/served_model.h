@@ -9,7 +9,7 @@
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/model_config.h"
 #include "runtime/engine/engine.h"
-#include "runtime/model/special_tokens.h"
+#include "runtime/session/special_tokens.h"
 #include "runtime/text/chat/chat_template.h"
 #include "runtime/text/tokenizer.h"
 

@@ -2,9 +2,15 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace octet {
+namespace {
+
+constexpr int kNicenessOfLarge = 5;  // whoever has sent much can wait; the engine, and what is cheap, need not
+
+}  // namespace
 
 WorkQueue::WorkQueue(const WorkQueueOptions& options) : options_(options) {
   for (const bool only_cheap : {false, true}) {
@@ -31,7 +37,8 @@ WorkQueue::Items* WorkQueue::next_list(bool only_cheap) {
 
 void WorkQueue::run(const std::stop_token& stop, bool only_cheap) {
   // Of this thread alone: Linux keeps the niceness by thread.
-  if (options_.niceness != 0) setpriority(PRIO_PROCESS, 0, options_.niceness);
+  const int niceness = only_cheap ? options_.niceness : std::max(options_.niceness, kNicenessOfLarge);
+  if (niceness != 0) setpriority(PRIO_PROCESS, 0, niceness);
   std::unique_lock lock(mutex_);
   for (;;) {
     Items* list = nullptr;

@@ -14,7 +14,7 @@ namespace {
 constexpr double kHidden = 4096;
 constexpr double kExpert = 3 * 4096.0 * 14336;
 
-std::map<std::string, KernelCost> kernels_of(const Topology& topology, RowLayoutKind layout, const StepRows& step) {
+std::map<std::string, KernelCost> kernels_of(const Topology& topology, RowLayoutKind layout, const CostedRows& step) {
   std::map<std::string, KernelCost> kernels;
   for (const KernelCost& kernel : step_kernels(mixtral_config(32), topology, layout, step, {})) {
     kernels[std::string(kernel.name)] = kernel;

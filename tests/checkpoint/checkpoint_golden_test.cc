@@ -23,15 +23,15 @@ Checkpoint open_golden(const std::string& name) {
 }
 
 float element(const MatrixSource& matrix, int64_t row, int64_t column) {
-  const std::byte* place = matrix.row(row) + column * dtype_size(matrix.dtype);
-  if (matrix.dtype == DType::kF32) {
+  const std::byte* place = matrix.row(row) + matrix.format.row_bytes(column);
+  if (matrix.format == DType::kF32) {
     float value;
     std::memcpy(&value, place, sizeof(value));
     return value;
   }
   uint16_t bits;
   std::memcpy(&bits, place, sizeof(bits));
-  return matrix.dtype == DType::kBF16 ? bf16_to_f32(bits) : f16_to_f32(bits);
+  return matrix.format == DType::kBF16 ? bf16_to_f32(bits) : f16_to_f32(bits);
 }
 
 // Element `index` of a stored tensor, read straight from the file.
@@ -40,7 +40,7 @@ float stored(const SafetensorsFile& file, const std::string& name, int64_t index
   OCTET_CHECK(tensor != nullptr, "{}", name);
   MatrixSource flat;
   flat.data = file.data(*tensor);
-  flat.dtype = tensor->dtype;
+  flat.format = tensor->dtype;
   return element(flat, 0, index);
 }
 

@@ -62,9 +62,9 @@ TEST_F(HostileModel, DtypesMayDifferFromTensorToTensorWhateverTheConfigSays) {
   checkpoint.write(folder_.path());
   const auto opened = Checkpoint::open(folder_.path());
   ASSERT_TRUE(opened.ok()) << opened.status().message();
-  EXPECT_EQ(opened->final_norm().dtype, DType::kF32);
-  EXPECT_EQ(opened->attention(0).q.dtype, DType::kF16);
-  EXPECT_EQ(opened->attention(0).k.dtype, DType::kBF16);
+  EXPECT_EQ(opened->final_norm().format, DType::kF32);
+  EXPECT_EQ(opened->attention(0).q.format, DType::kF16);
+  EXPECT_EQ(opened->attention(0).k.format, DType::kBF16);
 }
 
 // Each tensor of each layout, one at a time.

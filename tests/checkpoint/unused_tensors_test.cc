@@ -58,7 +58,7 @@ TEST(UnusedTensors, OfEveryTypeOfTheFormatArePassedOver) {
     const auto opened = Checkpoint::open(folder.path());
     ASSERT_TRUE(opened.ok()) << unused.dtype << ": " << opened.status().message();
     EXPECT_THAT(opened->remarks(), ElementsAre(path.string() + ": 1 tensor that no layer uses is passed over"));
-    EXPECT_EQ(common_matrix_dtype(*opened), DType::kBF16);
+    EXPECT_EQ(common_matrix_format(*opened), DType::kBF16);
     for (const TensorListing& tensor : opened->tensors()) {
       EXPECT_EQ(tensor.is_used, tensor.name != "model.extra");
       EXPECT_EQ(tensor.dtype_text, tensor.is_used ? "BF16" : unused.dtype);

@@ -32,7 +32,7 @@ using Logits = std::vector<std::vector<float>>;
 MixtralOptions options_with(DType weights) {
   MixtralOptions options;
   options.kv_dtype = DType::kBF16;
-  options.load.dtype = weights;
+  options.load.format = weights;
   return options;
 }
 

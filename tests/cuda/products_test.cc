@@ -21,7 +21,7 @@ TestWeight random_weight(RandomValues& random, int64_t num_outputs, int64_t num_
     weight.matrices.push_back(random.tensor(dtype, {num_outputs, num_inputs}));
   for (const Tensor& matrix : weight.matrices) weight.spec.parts.push_back(matrix_source(matrix));
   weight.spec.gated = gated;
-  weight.spec.dtype = dtype;
+  weight.spec.format = dtype;
   weight.spec.partial_bounds = {0, num_inputs};
   return weight;
 }
@@ -63,7 +63,7 @@ class CudaProductsTest : public CudaTest {
  protected:
   void check_gemm(const WeightSpec& spec, const Tensor& x, double tolerance) {
     SCOPED_TRACE(testing::Message() << x.view.rows() << " rows, " << spec.num_outputs() << " outputs, "
-                                    << spec.num_inputs() << " inputs, " << dtype_name(spec.dtype)
+                                    << spec.num_inputs() << " inputs, " << dtype_name(spec.format.dtype())
                                     << (spec.gated ? " gated" : ""));
     const Weight weight = backend_->prepare(spec);
     const Tensor y = device_zeros(DType::kF32, {x.view.rows(), spec.num_outputs()});

@@ -7,6 +7,7 @@
 #include "comm/thread_comm.h"
 #include "runtime/engine/engine.h"
 #include "runtime/model/distributed_runner.h"
+#include "tests/engine/guesser.h"
 #include "tests/engine/recorder.h"
 #include "tests/model/model_fixture.h"
 
@@ -22,6 +23,7 @@ struct JobOptions {
   int64_t num_pages = kAmplePages;
   bool one_by_one = false;  // each request when the one before is done
   DType kv_dtype = DType::kF32;
+  std::vector<Recorder>* known = nullptr;  // what the requests are given alone, to guess it ahead
 };
 
 struct JobResult {
@@ -58,10 +60,12 @@ std::vector<Request> make_requests() {
 
 // Submits a request every few steps, so that later ones find what earlier ones left.
 Status serve(ModelRunner& runner, const JobOptions& job, const std::vector<Request>& requests, JobResult& result) {
-  Engine engine(runner, job.engine);
+  Guesser guesser(runner.vocab_size(), 5);
+  Engine engine(runner, job.engine, job.known == nullptr ? Drafter() : guesser.drafter());
   result.recorders.resize(requests.size());
   for (size_t i = 0; i < requests.size(); ++i) {
-    OCTET_RETURN_IF_ERROR(engine.submit(requests[i], result.recorders[i].callbacks()).status());
+    OCTET_ASSIGN_OR_RETURN(const RequestId id, engine.submit(requests[i], result.recorders[i].callbacks()));
+    if (job.known != nullptr) guesser.learn(id, requests[i], (*job.known)[i]);
     for (int step = 0; step < 4; ++step) OCTET_RETURN_IF_ERROR(engine.step().status());
     if (job.one_by_one) OCTET_RETURN_IF_ERROR(engine.run_until_idle());
   }
@@ -130,6 +134,25 @@ TEST(EngineContract, CacheAndPreemptionChangeNoBit) {
 
 TEST(EngineContract, CacheAndPreemptionChangeNoBitOfInt8Keys) {
   expect_the_bits_of_requests_alone(DType::kI8, {{1, 5, true}});
+}
+
+// Rows of wrong guesses are computed, too, and leave keys and values that nobody may see.
+TEST(EngineContract, GuessesChangeNoBit) {
+  const std::vector<Request> requests = make_requests();
+  for (const DType kv_dtype : {DType::kF32, DType::kI8}) {
+    JobResult alone = run_job({.engine = {.prefix_cache = false}, .one_by_one = true, .kv_dtype = kv_dtype}, requests);
+    for (const int ranks : {1, 4}) {
+      SCOPED_TRACE(::testing::Message() << ranks << " ranks");
+      JobOptions job{.engine = {.prefill_chunk = 100, .max_batch = 8},
+                     .num_pages = 9,
+                     .kv_dtype = kv_dtype,
+                     .known = &alone.recorders};
+      if (ranks == 4) job.topology = {.world = 4, .tp = 2, .dp = 2, .ep = 4};
+      JobResult guessed = run_job(job, requests);
+      expect_equal(guessed, alone);
+      EXPECT_LT(guessed.stats.num_steps, alone.stats.num_steps);
+    }
+  }
 }
 
 }  // namespace

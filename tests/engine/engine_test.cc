@@ -211,37 +211,43 @@ TEST(Engine, ACallbackMayCancelAndSubmit) {
 }
 
 TEST(Engine, AFailedRunnerEndsEveryRequest) {
-  FakeRunner runner({});
-  runner.fail_from_step = 5;
-  Engine engine(runner, {.max_batch = 1});
-  std::vector<Recorder> recorders(3);
-  for (Recorder& recorder : recorders) ASSERT_TRUE(engine.submit(make_request(20, 50), recorder.callbacks()).ok());
-  EXPECT_THAT(engine.run_until_idle().message(), HasSubstr("rank 1"));
-  for (Recorder& recorder : recorders) {
-    EXPECT_EQ(recorder.finish(), FinishReason::kError);
-    EXPECT_THAT(recorder.samples[0].status.message(), HasSubstr("rank 1"));
+  for (const auto part : {FakeRunner::Part::kBegin, FakeRunner::Part::kWait}) {
+    FakeRunner runner({});
+    runner.fails_in = part;
+    runner.fail_from_step = 5;
+    Engine engine(runner, {.max_batch = 1});
+    std::vector<Recorder> recorders(3);
+    for (Recorder& recorder : recorders) ASSERT_TRUE(engine.submit(make_request(20, 50), recorder.callbacks()).ok());
+    EXPECT_THAT(engine.run_until_idle().message(), HasSubstr("rank 1"));
+    for (Recorder& recorder : recorders) {
+      EXPECT_EQ(recorder.finish(), FinishReason::kError);
+      EXPECT_THAT(recorder.samples[0].status.message(), HasSubstr("rank 1"));
+    }
+    EXPECT_EQ(engine.stats().num_pages_used, 0);
   }
-  EXPECT_EQ(engine.stats().num_pages_used, 0);
 }
 
 TEST(Engine, AStepWithoutMemoryEndsItsRequestsAndNothingElse) {
-  FakeRunner runner({});
-  Engine engine(runner);
-  Recorder lost;
-  ASSERT_TRUE(engine.submit(make_request(20, 50), lost.callbacks()).ok());
-  for (int step = 0; step < 5; ++step) ASSERT_TRUE(engine.step().ok());
-  runner.lacks_memory = true;
-  const Result<bool> stepped = engine.step();
-  ASSERT_TRUE(stepped.ok()) << stepped.status().message();
-  EXPECT_FALSE(*stepped);
-  EXPECT_EQ(lost.finish(), FinishReason::kError);
-  EXPECT_THAT(lost.samples[0].status.message(), HasSubstr("out of memory"));
-  EXPECT_EQ(engine.stats().num_pages_used, 0);
-  engine.check_invariant();
-  Recorder next;
-  ASSERT_TRUE(engine.submit(make_request(20, 50), next.callbacks()).ok());
-  ASSERT_TRUE(engine.run_until_idle().ok());
-  EXPECT_EQ(next.tokens(), run_alone(make_request(20, 50)).tokens());
+  for (const auto part : {FakeRunner::Part::kBegin, FakeRunner::Part::kWait}) {
+    FakeRunner runner({});
+    runner.fails_in = part;
+    Engine engine(runner);
+    Recorder lost;
+    ASSERT_TRUE(engine.submit(make_request(20, 50), lost.callbacks()).ok());
+    for (int step = 0; step < 5; ++step) ASSERT_TRUE(engine.step().ok());
+    runner.lacks_memory = true;
+    const Result<bool> stepped = engine.step();
+    ASSERT_TRUE(stepped.ok()) << stepped.status().message();
+    EXPECT_FALSE(*stepped);
+    EXPECT_EQ(lost.finish(), FinishReason::kError);
+    EXPECT_THAT(lost.samples[0].status.message(), HasSubstr("out of memory"));
+    EXPECT_EQ(engine.stats().num_pages_used, 0);
+    engine.check_invariant();
+    Recorder next;
+    ASSERT_TRUE(engine.submit(make_request(20, 50), next.callbacks()).ok());
+    ASSERT_TRUE(engine.run_until_idle().ok());
+    EXPECT_EQ(next.tokens(), run_alone(make_request(20, 50)).tokens());
+  }
 }
 
 TEST(Engine, LogitsThatAreNotFiniteEndOneRequestOnly) {

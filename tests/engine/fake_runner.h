@@ -43,11 +43,14 @@ class FakeRunner final : public ModelRunner {
   int64_t vocab_size() const override { return options_.vocab_size; }
   int64_t max_context() const override { return options_.max_context; }
 
-  Result<StepResult> run(const StepPlan& plan) override {
-    if (std::exchange(lacks_memory, false)) throw std::bad_alloc();
-    EXPECT_EQ(plan.step, num_steps_++);
+  // Its steps wait for nothing that they need not know yet: choices are planned behind begin().
+  Status begin(const StepPlan& plan) override {
+    EXPECT_EQ(begun_, nullptr) << "a step begins in another one";
+    EXPECT_EQ(plan.sampling.size(), 0);
+    if (fails_in == Part::kBegin && std::exchange(lacks_memory, false)) throw std::bad_alloc();
+    EXPECT_EQ(plan.step, num_steps_);
     EXPECT_EQ(std::ssize(plan.groups), options_.num_groups);
-    if (fail_from_step && plan.step >= *fail_from_step) return failed("rank 1 is lost");
+    if (fails_in == Part::kBegin && fails(plan)) return failed("rank 1 is lost");
     logits_.clear();
     experts_.clear();
     for (size_t group = 0; group < plan.groups.size(); ++group) {
@@ -55,14 +58,26 @@ class FakeRunner final : public ModelRunner {
       compute(plan.groups[group], pages_[group]);
     }
     if (nan_from_step && plan.step >= *nan_from_step) logits_[3] = std::nanf("");
+    begun_ = &plan;
+    return ok_status();
+  }
+  Result<StepResult> wait() override {
+    const StepPlan& plan = *std::exchange(begun_, nullptr);
+    if (std::exchange(lacks_memory, false)) throw std::bad_alloc();
+    if (fails(plan)) return failed("rank 1 is lost");
+    ++num_steps_;
     return answer(plan);
   }
 
+  // The part of a step that what follows happens in.
+  enum class Part { kBegin, kWait } fails_in = Part::kBegin;
   std::optional<uint64_t> fail_from_step;
   bool lacks_memory = false;              // for the next step alone
   std::optional<uint64_t> nan_from_step;  // in the first row of logits, the oldest request's
 
  private:
+  bool fails(const StepPlan& plan) const { return fail_from_step && plan.step >= *fail_from_step; }
+
   static uint64_t mix(uint64_t a, uint64_t b) {
     uint64_t x = a * 0x9E3779B97F4A7C15U + b + 0x632BE59BD9B4E019U;
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
@@ -143,7 +158,8 @@ class FakeRunner final : public ModelRunner {
   std::vector<int32_t> experts_;  // of the rows of the logits: [rows, 3 layers, top 2]
   Tensor samples_;
   HostStream stream_;
-  uint64_t num_steps_ = 0;
+  uint64_t num_steps_ = 0;  // done
+  const StepPlan* begun_ = nullptr;
 };
 
 }  // namespace octet

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 namespace octet {
@@ -26,6 +27,29 @@ TEST(PageAllocator, ExtendsByWholePagesAllOrNothing) {
   allocator.release(b);
   EXPECT_TRUE(allocator.extend(a, 4 * kPageTokens));
   allocator.check_invariant();
+}
+
+TEST(PageAllocator, ExtendsAsFarAsPagesAreFreeAndTrims) {
+  PageAllocator allocator(4, /*caches_prefixes=*/true);
+  const SequenceId a{1, 0};
+  const SequenceId b{2, 0};
+  const std::vector<TokenId> tokens(static_cast<size_t>(kPageTokens), 7);
+  ASSERT_TRUE(allocator.extend(b, kPageTokens));
+  allocator.cache(b, tokens, 0, kNoSalt);
+  allocator.release(b);
+  ASSERT_TRUE(allocator.extend(a, 1));
+  EXPECT_EQ(allocator.extend_if_free(a, 10), 10);
+  EXPECT_EQ(allocator.pages(a).size(), 1U);
+  EXPECT_EQ(allocator.extend_if_free(a, kPageTokens + 1), kPageTokens + 1);
+  EXPECT_EQ(allocator.extend_if_free(a, 4 * kPageTokens), 3 * kPageTokens) << "took the cached page";
+  const std::vector<int32_t> pages(allocator.pages(a).begin(), allocator.pages(a).end());
+  allocator.trim(a, kPageTokens);
+  EXPECT_EQ(allocator.pages(a).size(), 1U);
+  EXPECT_EQ(allocator.num_free(), 3);
+  allocator.check_invariant();
+  EXPECT_EQ(allocator.extend_if_free(a, 3 * kPageTokens), 3 * kPageTokens);
+  EXPECT_TRUE(std::ranges::equal(allocator.pages(a), pages));
+  EXPECT_EQ(allocator.find_prefix(tokens, kNoSalt).num_pages, 1);
 }
 
 TEST(PageAllocator, SharedPagesAreFreeWhenTheLastHolderLeaves) {

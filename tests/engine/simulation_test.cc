@@ -7,6 +7,7 @@
 
 #include "runtime/engine/engine.h"
 #include "tests/engine/fake_runner.h"
+#include "tests/engine/guesser.h"
 #include "tests/engine/recorder.h"
 
 namespace octet {
@@ -19,16 +20,18 @@ struct Client {
   FinishReason cancel_reason = FinishReason::kCancelled;
   bool wanted_cancelled = false;
   Recorder recorder;
+  Recorder alone;  // what an engine that serves nothing else gives it
 };
 
 class Traffic {
  public:
-  Traffic(const FakeRunnerOptions& runner_options, const EngineOptions& options, uint64_t seed)
+  Traffic(const FakeRunnerOptions& runner_options, const EngineOptions& options, uint64_t seed, bool guesses = false)
       : rng_(seed),
         runner_options_(runner_options),
         max_batch_(options.max_batch),
+        guesser_(runner_options.vocab_size, seed),
         runner_(runner_options),
-        engine_(runner_, options) {
+        engine_(runner_, options, guesses ? guesser_.drafter() : Drafter()) {
     for (TokenId& token : common_prompt_) token = static_cast<TokenId>(random_below(runner_options_.vocab_size));
   }
 
@@ -57,21 +60,12 @@ class Traffic {
   void check_outputs() {
     for (const auto& client : clients_) {
       SCOPED_TRACE(client->id);
-      FakeRunnerOptions options = runner_options_;
-      options.num_pages = 40;
-      options.num_groups = 1;
-      options.max_rows = 1000;
-      options.max_logit_rows = 1000;
-      FakeRunner runner(options);
-      Engine engine(runner);
-      Recorder alone;
-      ASSERT_TRUE(engine.submit(client->request, alone.callbacks()).ok());
-      ASSERT_TRUE(engine.run_until_idle().ok());
-      check_client(*client, alone);
+      check_client(*client);
     }
   }
 
   EngineStats stats() const { return engine_.stats(); }
+  int64_t num_guesses() const { return guesser_.num_guesses(); }
   int num_cancelled() const {
     int count = 0;
     for (const auto& client : clients_) count += client->wanted_cancelled;
@@ -128,7 +122,21 @@ class Traffic {
     const auto id = engine_.submit(client->request, client->recorder.callbacks());
     ASSERT_TRUE(id.ok()) << id.status().message();
     client->id = *id;
+    run_alone(*client);
+    guesser_.learn(client->id, client->request, client->alone);
     clients_.push_back(std::move(client));
+  }
+
+  void run_alone(Client& client) const {
+    FakeRunnerOptions options = runner_options_;
+    options.num_pages = 40;
+    options.num_groups = 1;
+    options.max_rows = 1000;
+    options.max_logit_rows = 1000;
+    FakeRunner runner(options);
+    Engine engine(runner);
+    ASSERT_TRUE(engine.submit(client.request, client.alone.callbacks()).ok());
+    ASSERT_TRUE(engine.run_until_idle().ok());
   }
 
   void check_bounds() const {
@@ -139,9 +147,9 @@ class Traffic {
     ASSERT_GE(stats.num_pages_used, stats.num_running > 0 ? 1 : 0);
   }
 
-  static void check_client(Client& client, Recorder& alone) {
+  static void check_client(Client& client) {
     EXPECT_EQ(client.recorder.num_finished, client.request.params.num_samples);
-    for (auto& [index, expected] : alone.samples) {
+    for (auto& [index, expected] : client.alone.samples) {
       const SampleRecord& actual = client.recorder.samples[index];
       if (actual.finish != client.cancel_reason) {
         EXPECT_EQ(actual.tokens, expected.tokens);
@@ -154,13 +162,14 @@ class Traffic {
       EXPECT_TRUE(std::equal(actual.tokens.begin(), actual.tokens.end(), expected.tokens.begin()));
     }
     if (!client.wanted_cancelled) {
-      EXPECT_EQ(client.recorder.prompt_logits, alone.prompt_logits);
+      EXPECT_EQ(client.recorder.prompt_logits, client.alone.prompt_logits);
     }
   }
 
   std::mt19937_64 rng_;
   FakeRunnerOptions runner_options_;
   int64_t max_batch_;
+  Guesser guesser_;
   FakeRunner runner_;
   Engine engine_;
   std::vector<std::unique_ptr<Client>> clients_;
@@ -204,6 +213,24 @@ TEST(Simulation, TinyPagePoolsPreemptWithoutChangingAToken) {
                     100 + static_cast<uint64_t>(num_pages));
     traffic.serve(500, 0.0);
     traffic.check_outputs();
+    num_preemptions += traffic.stats().num_preemptions;
+  }
+  EXPECT_GT(num_preemptions, 100);
+}
+
+TEST(Simulation, GuessesChangeNoTokenWhateverElseHappens) {
+  int64_t num_preemptions = 0;
+  for (const auto& [num_pages, num_groups, rows, logit_rows, prefix_cache] :
+       std::vector<std::tuple<int64_t, int64_t, int64_t, int64_t, bool>>{
+           {200, 1, 64, 16, true}, {8, 2, 64, 16, true}, {6, 1, 64, 9, true}, {7, 3, 9, 4, false}}) {
+    SCOPED_TRACE(testing::Message() << num_pages << " pages, " << num_groups << " groups");
+    Traffic traffic({.max_rows = rows, .max_logit_rows = logit_rows, .num_pages = num_pages, .num_groups = num_groups},
+                    {.prefill_chunk = 48, .max_batch = 12, .prefix_cache = prefix_cache},
+                    40 + static_cast<uint64_t>(num_pages),
+                    /*guesses=*/true);
+    traffic.serve(200, 0.2);
+    traffic.check_outputs();
+    EXPECT_GT(traffic.num_guesses(), 1000);
     num_preemptions += traffic.stats().num_preemptions;
   }
   EXPECT_GT(num_preemptions, 100);

@@ -1,4 +1,6 @@
 // Addresses, and whether somebody answers there.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -69,6 +71,14 @@ TEST(TokenBucket, AsksForPatienceOnceItIsEmpty) {
   EXPECT_EQ(bucket.take(10, begin).count(), 0);
   EXPECT_EQ(bucket.take(4, begin), std::chrono::seconds(2));
   EXPECT_EQ(bucket.take(1, begin + std::chrono::seconds(3)).count(), 0);
+}
+
+TEST(TokenBucket, ForgivesWhatIsMoreThanMayBeOwed) {
+  const auto begin = TokenBucket::Clock::now();
+  TokenBucket bucket(10, 2, 4);
+  EXPECT_EQ(bucket.take(1000, begin), std::chrono::seconds(2));
+  EXPECT_FALSE(bucket.is_full(begin + std::chrono::seconds(6)));
+  EXPECT_TRUE(bucket.is_full(begin + std::chrono::seconds(8)));
 }
 
 }  // namespace

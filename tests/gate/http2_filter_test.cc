@@ -1,10 +1,14 @@
 // What of a client's bytes reaches the library, and what the client is told instead.
 #include "runtime/gate/http2_filter.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <random>
 #include <vector>
 
 #include "runtime/base/check.h"
+#include "runtime/gate/address_account.h"
 
 namespace octet {
 namespace {
@@ -92,7 +96,8 @@ class Filter : public ::testing::Test {
     EXPECT_EQ(filter_.held_bytes(), 0);
   }
 
-  FilterOptions options_{.max_message_bytes = 1000, .max_header_bytes = 4000, .max_streams = 4};
+  FilterOptions options_{
+      .max_message_bytes = [](std::string_view) { return size_t{1000}; }, .max_header_bytes = 4000, .max_streams = 4};
   Http2Filter filter_{options_};
 };
 
@@ -204,15 +209,44 @@ TEST_F(Filter, KnowsWhatIsNotComplete) {
   EXPECT_THAT(to_server(), HasSubstr(make_rst_stream(1, Http2Error::kCancel)));
 }
 
-TEST_F(Filter, WhatCostsMoreThanItAsksForIsCounted) {
+// A request that is answered costs nothing; one that is not costs, with its bytes.
+TEST_F(Filter, WasteIsCounted) {
   greet();
-  filter_.take_cost();
+  filter_.take_waste();
   EXPECT_TRUE(send(headers(1) + data(1, message(3, "abc"), kEndStream)));
-  EXPECT_EQ(filter_.take_cost(), 0);
-  EXPECT_TRUE(send(make_rst_stream(1, Http2Error::kCancel) + make_rst_stream(1, Http2Error::kCancel)));
-  EXPECT_EQ(filter_.take_cost(), 2);
+  filter_.take_from_server(headers(1) + data(1, message(1, "a")) + headers(1, {}, kEndHeaders | kEndStream));
+  EXPECT_EQ(filter_.take_waste(), 0);
+  EXPECT_TRUE(filter_.answered());
+  const std::string body = message(900, std::string(900, 'a'));
+  EXPECT_TRUE(send(headers(3) + data(3, body, kEndStream)));
+  filter_.take_from_server(headers(3, {}, kEndHeaders | kEndStream));
+  EXPECT_EQ(filter_.take_waste(), waste::kRequest + 900 * waste::kByte);
+  EXPECT_TRUE(send(headers(5) + make_rst_stream(5, Http2Error::kCancel)));
+  EXPECT_EQ(filter_.take_waste(), waste::kRequest);
+  EXPECT_TRUE(send(make_rst_stream(5, Http2Error::kCancel)));
+  EXPECT_EQ(filter_.take_waste(), waste::kControl);
   EXPECT_TRUE(send(settings() + make_frame(FrameType::kPing, 0, 0, std::string(8, 'a'))));
-  EXPECT_GT(filter_.take_cost(), 1);
+  EXPECT_EQ(filter_.take_waste(), waste::kSettings + waste::kPing);
+  EXPECT_FALSE(send(headers(2)));
+  EXPECT_EQ(filter_.take_waste(), waste::kFault);
+}
+
+// So that little is done before it is looked at.
+TEST_F(Filter, MuchWasteIsTakenInParts) {
+  greet();
+  filter_.take_waste();
+  std::string flood;
+  for (int i = 0; i < 100; ++i) flood += settings();
+  EXPECT_TRUE(send(flood));
+  EXPECT_EQ(filter_.take_waste(), waste::kAtOnce);
+  EXPECT_EQ(frames(to_server()).size(), waste::kAtOnce);
+  size_t more = 0;
+  while (filter_.has_more()) {
+    EXPECT_TRUE(send(""));
+    EXPECT_LE(filter_.take_waste(), waste::kAtOnce);
+    more += frames(to_server()).size();
+  }
+  EXPECT_EQ(more, 100 - waste::kAtOnce);
 }
 
 // A frame of the library that is under way, or a header block of it, is not interrupted.

@@ -15,7 +15,7 @@ TestWeight plain_weight(RandomValues& random, std::vector<int64_t> part_rows, in
   TestWeight weight;
   for (const int64_t rows : part_rows) weight.matrices.push_back(random.tensor(source, {rows, num_inputs}));
   for (const Tensor& matrix : weight.matrices) weight.spec.parts.push_back(matrix_source(matrix));
-  weight.spec.dtype = dtype;
+  weight.spec.format = dtype;
   weight.spec.partial_bounds = std::move(bounds);
   return weight;
 }
@@ -44,7 +44,7 @@ class ProductsTest : public CpuBackendTest {
     const Weight expected_weight = reference_.prepare(spec);
     for (const int64_t rows : kRowCounts) {
       SCOPED_TRACE(testing::Message() << rows << " rows, " << spec.num_outputs() << " outputs, " << spec.num_inputs()
-                                      << " inputs, " << dtype_name(spec.dtype));
+                                      << " inputs, " << dtype_name(spec.format.dtype()));
       const Tensor x = random.tensor({rows, spec.num_inputs()});
       expect_near(apply(*backend_, weight, x.view).view, apply(reference_, expected_weight, x.view).view, 2e-6);
     }

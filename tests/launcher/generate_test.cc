@@ -31,11 +31,6 @@ std::vector<std::string> greedy(const std::string& prompt, size_t max_tokens) {
   return {"generate", prompt, "--temperature", "0", "--max-tokens", std::to_string(max_tokens)};
 }
 
-std::vector<std::string> operator+(std::vector<std::string> arguments, const std::vector<std::string>& more) {
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return arguments;
-}
-
 TEST(Generate, GreedyTextIsTheReferences) {
   const auto tokenizer = Tokenizer::open(kDemoModel);
   ASSERT_TRUE(tokenizer.ok());

@@ -17,8 +17,6 @@ using ::testing::SizeIs;
 constexpr int kNumRanks = 3;
 constexpr Seconds kEndsWithin{5 * 5};  // the promise is 5 s; machines that run tests are busy
 
-const std::vector<std::string> kEndless = {"generate", "In the beginning", "--ignore-eos", "--max-tokens", "30000"};
-
 class RunFailureTest : public JobTest {};
 class RankOfRunTest : public JobTest, public ::testing::WithParamInterface<int> {};
 INSTANTIATE_TEST_SUITE_P(Rank, RankOfRunTest, ::testing::Range(0, kNumRanks));

@@ -10,10 +10,9 @@ namespace octet::testing {
 
 using Seconds = std::chrono::duration<double>;
 
-inline std::vector<std::string> operator+(std::vector<std::string> arguments, const std::vector<std::string>& more) {
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return arguments;
-}
+// A command that is still running when a test looks at it.
+inline const std::vector<std::string> kEndless = {"generate", "In the beginning", "--ignore-eos", "--max-tokens",
+                                                  "30000"};
 
 // "run --ranks N --" in front of a command.
 inline std::vector<std::string> on_ranks(int num_ranks, const std::vector<std::string>& command) {

@@ -37,6 +37,11 @@ inline std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
+inline std::vector<std::string> operator+(std::vector<std::string> arguments, const std::vector<std::string>& more) {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
 // Token ids as text.
 inline std::string spaced(const nlohmann::json& ids) {
   std::ostringstream text;

@@ -15,8 +15,6 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-const std::vector<std::string> kEndless = {"generate", "In the beginning", "--ignore-eos", "--max-tokens", "30000"};
-
 class RunStartTest : public JobTest {
  protected:
   std::string write_script(const std::string& name, const std::string& text) const {

@@ -80,7 +80,7 @@ class Model {
     options.exchange = layout.exchange;
     options.graphs = layout.graphs;
     if (layout.keeps_rows) options.least_kept_rows = 1;
-    options.load.dtype = DType::kBF16;
+    options.load.format = DType::kBF16;
     OCTET_ASSIGN_OR_RETURN(model->mixtral_,
                            Mixtral::create(checkpoint, layout.topology, backend, model->comms_, options));
     return model;

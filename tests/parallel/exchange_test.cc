@@ -226,30 +226,51 @@ std::unique_ptr<ExpertExchange> make_exchange(const Case& test, Backend& backend
   return std::make_unique<AllToAllExpertExchange>(backend, comms, test.topology, shape);
 }
 
+// What one rank knows of the step. Slices here are of any size.
+StepRows step_rows(const Case& test, const std::vector<Mine>& ranks, int rank) {
+  const Topology& t = test.topology;
+  StepRows rows;
+  if (test.replicated) {
+    std::vector<GroupRows> groups;
+    for (int first = 0; first < t.world; first += t.tp)
+      groups.push_back({ranks[static_cast<size_t>(first)].num_rows, {}});
+    StepRowsMaker(t, rank).make_all(RowLayoutKind::kReplicated, groups, rows);
+    return rows;
+  }
+  const int base = t.replica(rank) * t.ep * t.etp;
+  for (int other = base; other < base + t.ep * t.etp; ++other) {
+    const int64_t count = ranks[static_cast<size_t>(other)].num_rows;
+    if (other == rank) rows.home = {rows.num_met, rows.num_met + count};
+    rows.rows_of_experts.push_back(count);
+    rows.num_met += count;
+  }
+  rows.brought = {0, rows.home.size()};
+  return rows;
+}
+
 // One exchange on one rank: what came home.
 std::vector<float> exchange_rows(const Case& test, const std::vector<Mine>& ranks, ExpertExchange& exchange, int rank) {
   HostStream stream;
-  std::vector<int64_t> rows_of_rank;
-  for (const Mine& of_rank : ranks) rows_of_rank.push_back(of_rank.num_rows);
-  exchange.begin(rows_of_rank);
+  const StepRows step = step_rows(test, ranks, rank);
   Mine mine = ranks[static_cast<size_t>(rank)];
   const int64_t num_rows = mine.num_rows;
   const TensorView rows{mine.rows.data(), DType::kF32, {num_rows, kHidden}};
   const TensorView ids{mine.ids.data(), DType::kI32, {num_rows, test.top_k}};
   const TensorView weights{mine.weights.data(), DType::kF32, {num_rows, test.top_k}};
-  exchange.announce(rows, stream);
+  const RoutedRows routed{rows, ids, weights};
+  exchange.announce(step, rows, stream);
   const auto& experts = test.places[static_cast<size_t>(test.topology.ep_index(rank))];
   const bool computes = test.topology.etp_index(rank) == 0;
   const Tensor y = Tensor::host(DType::kF32, {exchange.max_assignments(), kHidden});
   int64_t num_kept = 0;
-  const auto kept = exchange.keep(rows, ids, weights, stream);
+  const auto kept = exchange.keep(step, routed, stream);
   const bool can_keep = test.keeps && test.top_k <= 2 && test.topology.ep > 1 && test.topology.etp == 1;
   EXPECT_EQ(kept.has_value(), can_keep && num_rows * test.top_k >= kExperts);
   if (kept) {
     num_kept = kept->groups.assignment_row.num_elements();
     compute(*kept, experts, computes, y.view.slice_rows(0, num_kept));
   }
-  const Route route = exchange.dispatch(rows, ids, weights, stream);
+  const Route route = exchange.dispatch(step, routed, stream);
   if (!test.replicated && route.rows.rows() > 0) {  // the host knows who computes how much
     const int32_t* offsets = route.groups.offsets.as<int32_t>();
     EXPECT_TRUE(std::ranges::equal(route.groups.host_offsets, std::span(offsets, route.groups.offsets.rows())));
@@ -257,7 +278,7 @@ std::vector<float> exchange_rows(const Case& test, const std::vector<Mine>& rank
   const int64_t num_dispatched = route.groups.assignment_row.num_elements();
   compute(route, experts, computes, y.view.slice_rows(num_kept, num_dispatched));
   std::vector<float> home(static_cast<size_t>(num_rows * kHidden), 1e30F);
-  exchange.combine(route, y.view.slice_rows(0, num_kept + num_dispatched),
+  exchange.combine(step, route, y.view.slice_rows(0, num_kept + num_dispatched),
                    {home.data(), DType::kF32, {num_rows, kHidden}}, stream);
   return home;
 }

@@ -57,6 +57,14 @@ class RecordingComm final : public DeviceComm {
   Log& log_;
 };
 
+// Of a rank of two dp groups with as many rows.
+StepRows rows_of(RowLayoutKind layout, const Topology& topology, int rank, int64_t num_rows) {
+  const std::vector<GroupRows> groups(2, {num_rows, {}});
+  StepRows rows;
+  StepRowsMaker(topology, rank).make_all(layout, groups, rows);
+  return rows;
+}
+
 TEST(Overlap, RowsTravelBesideTheRouterAndNothingWaitsForTheHost) {
   const Topology topology{.world = 2, .tp = 1, .dp = 2, .ep = 2, .etp = 1, .replicas = 1};
   const Status status = ThreadWorld::run(2, [&](CommWorld& world) {
@@ -69,13 +77,13 @@ TEST(Overlap, RowsTravelBesideTheRouterAndNothingWaitsForTheHost) {
     const Tensor rows = Tensor::host(DType::kF32, {2, 4}), weights = Tensor::host(DType::kF32, {2, 2});
     const Tensor ids = Tensor::host(DType::kI32, {2, 2});
     for (int i = 0; i < 4; ++i) ids.view.as<int32_t>()[i] = i;
-    exchange.begin(std::vector<int64_t>{2, 2});
+    const StepRows step = rows_of(RowLayoutKind::kReplicated, topology, world.rank(), 2);
     log.clear();
-    exchange.announce(rows.view, stream);
+    exchange.announce(step, rows.view, stream);
     log.emplace_back("router");
-    const Route route = exchange.dispatch(rows.view, ids.view, weights.view, stream);
+    const Route route = exchange.dispatch(step, {rows.view, ids.view, weights.view}, stream);
     const Tensor y = Tensor::host(DType::kF32, {route.groups.assignment_row.num_elements(), 4});
-    exchange.combine(route, y.view, rows.view, stream);
+    exchange.combine(step, route, y.view, rows.view, stream);
     EXPECT_THAT(log, testing::ElementsAre("beside waits for main", "gather on beside", "router",
                                           "main waits for beside", "gather on main", "gather on main"));
     return ok_status();
@@ -97,14 +105,14 @@ TEST(Overlap, ChoicesAndRowsTravelBesideTheProductOfRowsThatStay) {
     const Tensor rows = Tensor::host(DType::kF32, {4, 4}), weights = Tensor::host(DType::kF32, {4, 2});
     const Tensor ids = Tensor::host(DType::kI32, {4, 2}), y = Tensor::host(DType::kF32, {16, 4});
     for (int i = 0; i < 8; ++i) ids.view.as<int32_t>()[i] = i;
-    exchange.begin(std::vector<int64_t>{4, 4});
+    const StepRows step = rows_of(RowLayoutKind::kSliced, topology, world.rank(), 4);
     log.clear();
-    const auto kept = exchange.keep(rows.view, ids.view, weights.view, stream);
+    const auto kept = exchange.keep(step, {rows.view, ids.view, weights.view}, stream);
     EXPECT_TRUE(kept.has_value());
     log.emplace_back("product of what stays on main");
-    const Route route = exchange.dispatch(rows.view, ids.view, weights.view, stream);
+    const Route route = exchange.dispatch(step, {rows.view, ids.view, weights.view}, stream);
     log.emplace_back("product of what came on main");
-    exchange.combine(route, y.view, rows.view, stream);
+    exchange.combine(step, route, y.view, rows.view, stream);
     EXPECT_THAT(log, testing::ElementsAre("beside waits for main", "gather on beside", "gather on beside",
                                           "product of what stays on main", "beside is waited for by the host",
                                           "all-to-all on beside", "main waits for beside",

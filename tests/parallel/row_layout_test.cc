@@ -28,17 +28,27 @@ Tensor numbered_rows(Range rows) {
 
 std::vector<float> values_of(TensorView view) { return {view.as<float>(), view.as<float>() + view.num_elements()}; }
 
+// A step's rows on one rank.
+struct Held {
+  int rank = 0;
+  StepRows all = {}, wanted = {};
+};
+
 class SlicedRowsTest : public testing::TestWithParam<int> {
  protected:
-  void on_ranks(const std::function<void(SlicedRows&, int)>& body) const {
+  void on_ranks(const GroupRows& group, const std::function<void(const SlicedRows&, const Held&)>& body) const {
     const Status status = ThreadWorld::run(GetParam(), [&](CommWorld& world) -> Status {
       std::vector<int> ranks(static_cast<size_t>(world.size()));
       std::iota(ranks.begin(), ranks.end(), 0);
       const auto tp = world.make_group(ranks);
       OCTET_ASSIGN_OR_RETURN(const auto backend, make_backend({"reference", 1, ""}));
       TreeReducer reducer(*backend, *tp, kMaxRows * kWidth);
-      SlicedRows rows(*backend, *tp, reducer, kMaxRows, kWidth);
-      body(rows, world.rank());
+      const SlicedRows layout(*backend, *tp, reducer, kMaxRows, kWidth);
+      const StepRowsMaker maker({.world = world.size(), .tp = world.size(), .ep = world.size()}, world.rank());
+      Held held{.rank = world.rank()};
+      maker.make_all(RowLayoutKind::kSliced, {&group, 1}, held.all);
+      maker.make_wanted(RowLayoutKind::kSliced, {&group, 1}, held.wanted);
+      body(layout, held);
       return ok_status();
     });
     EXPECT_TRUE(status.ok()) << status.message();
@@ -47,16 +57,15 @@ class SlicedRowsTest : public testing::TestWithParam<int> {
 
 TEST_P(SlicedRowsTest, GatherBringsAllRowsAndReduceTheSumsOfMine) {
   for (const int64_t num_rows : {0, 1, 2, 5, 50}) {
-    on_ranks([&](SlicedRows& rows, int rank) {
+    on_ranks({num_rows, {}}, [&](const SlicedRows& layout, const Held& held) {
       HostStream stream;
-      const Range mine = rows.begin(num_rows);
-      EXPECT_EQ(mine, near_equal_part(num_rows, GetParam(), rank));
-      const Tensor slice = numbered_rows(mine);
-      EXPECT_EQ(values_of(rows.gather(slice.view, stream)), values_of(numbered_rows({0, num_rows}).view));
+      EXPECT_EQ(held.all.mine, near_equal_part(num_rows, GetParam(), held.rank));
+      const Tensor slice = numbered_rows(held.all.mine);
+      EXPECT_EQ(values_of(layout.gather(held.all, slice.view, stream)), values_of(numbered_rows({0, num_rows}).view));
       const Tensor partial = numbered_rows({0, num_rows});
       std::vector<float> expected = values_of(slice.view);
       for (float& value : expected) value *= static_cast<float>(GetParam());
-      EXPECT_EQ(values_of(rows.reduce(partial.view, stream)), expected);
+      EXPECT_EQ(values_of(layout.reduce(held.all, partial.view, stream)), expected);
     });
   }
 }
@@ -70,16 +79,16 @@ TEST_P(SlicedRowsTest, SelectKeepsOfEachSliceWhatIsWanted) {
     for (int32_t row = 0; row < num_rows; ++row) {
       if (random() % 4 == 0) wanted.push_back(row);
     }
-    on_ranks([&](SlicedRows& rows, int rank) {
+    on_ranks({num_rows, wanted}, [&](const SlicedRows& layout, const Held& held) {
       HostStream stream;
-      const Range slice = rows.begin(num_rows);
-      const Range kept = rows.select(wanted);
+      const Range slice = held.all.mine, kept = held.wanted.mine;
       for (int64_t i = 0; i < std::ssize(wanted); ++i) {
         const int32_t row = wanted[static_cast<size_t>(i)];
-        EXPECT_EQ(i >= kept.begin && i < kept.end, row >= slice.begin && row < slice.end) << "rank " << rank;
+        EXPECT_EQ(i >= kept.begin && i < kept.end, row >= slice.begin && row < slice.end) << "rank " << held.rank;
       }
       const Tensor mine = numbered_rows(kept);
-      EXPECT_EQ(values_of(rows.gather(mine.view, stream)), values_of(numbered_rows({0, std::ssize(wanted)}).view));
+      EXPECT_EQ(values_of(layout.gather(held.wanted, mine.view, stream)),
+                values_of(numbered_rows({0, std::ssize(wanted)}).view));
     });
   }
 }

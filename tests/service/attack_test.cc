@@ -49,7 +49,8 @@ class Attack : public ::testing::Test {
   std::string answer() const {
     Streams streams(job_->client());
     const Heard& heard = streams.begin(greedy_call("The lighthouse", 5));
-    if (!streams.listen_to_the_end() || !heard.end || !heard.end->ok()) return "";
+    const bool ended = streams.listen_to_the_end();
+    EXPECT_TRUE(ended && heard.end && heard.end->ok()) << (heard.end ? heard.end->status.message() : "no end");
     return heard.text;
   }
   void expect_honest() const { EXPECT_EQ(answer(), expected_); }
@@ -194,6 +195,84 @@ TEST_F(Attack, UnixSocketsAreServed) {
   const Heard& heard = streams.begin(greedy_call("a", 3));
   EXPECT_TRUE(streams.listen_to_the_end());
   EXPECT_EQ(heard.token_ids.size(), 3);
+}
+
+// What an address wastes slows down that address: an honest one of another does not notice.
+TEST_F(Attack, FloodsOfFramesHoldUpNobodyElse) {
+  serve();
+  const auto flood = std::async(std::launch::async, [this] {
+    std::string frames;
+    for (int i = 0; i < 200; ++i) frames += make_frame(FrameType::kSettings, 0, 0, "");
+    for (int i = 0; i < 100; ++i) {
+      RawClient client(job_->address(), "127.0.0.2");
+      if (!client.greet() || !client.send(frames)) return;
+      client.open(kGenerate, "", "gzip");
+    }
+  });
+  for (int i = 0; i < 5; ++i) expect_honest();
+}
+
+// Only what carries prompts may be large: the rest gRPC parses itself, before anybody looks at it.
+TEST_F(Attack, MethodsOfSmallMessagesTakeNoLargeOnes) {
+  serve();
+  RawClient client(job_->address());
+  ASSERT_TRUE(client.greet());
+  for (const char* path : {"/octet.v1.Generation/Abort", "/octet.v1.Generation/GetServerInfo",
+                           "/octet.v1.Generation/GetModelInfo", kWatch}) {
+    const uint32_t stream = client.open(path);
+    EXPECT_TRUE(client.send_message(stream, static_cast<uint32_t>(5000 + stream), 10));
+    const std::string why = fmt::format("{} bytes", 5000 + stream);
+    EXPECT_THAT(client.read_until(why), HasSubstr(why)) << path;
+  }
+}
+
+// A request of any size that is none is told so, and one that waits to be read ends with its client.
+TEST_F(Attack, LargeMessagesThatAreNoneAreRefused) {
+  serve();
+  RawClient client(job_->address());
+  ASSERT_TRUE(client.greet());
+  for (const char* path : {kGenerate, "/octet.v1.Generation/GenerateStream", "/octet.v1.Generation/Tokenize",
+                           "/octet.v1.Generation/Detokenize"}) {
+    for (const uint32_t size : {100U, 1U << 20}) {
+      RawClient one(job_->address());
+      ASSERT_TRUE(one.greet());
+      EXPECT_TRUE(one.send_message(one.open(path), size, size));  // of 'a': no field has such a type
+      EXPECT_TRUE(one.send(make_frame(FrameType::kData, kEndStream, 1, "")));
+      EXPECT_THAT(one.read_until("no message of this method"), HasSubstr("no message of this method")) << path << size;
+    }
+    const uint32_t given_up = client.open(path);
+    EXPECT_TRUE(client.send_message(given_up, 1 << 20, 1 << 20));
+    EXPECT_TRUE(client.send(make_rst_stream(given_up, Http2Error::kCancel)));
+  }
+}
+
+// A hundred times as large once they are parsed.
+TEST_F(Attack, BodiesOfManyEmptyMessagesAreReadOneAtATime) {
+  serve();
+  constexpr size_t kMessages = 1 << 19;
+  constexpr int kCallers = 6;
+  std::string chat;  // field 5, of field 1 again and again
+  for (size_t i = 0; i < kMessages; ++i) chat += std::string_view("\x0a\x00", 2);
+  ASSERT_EQ(chat.size(), 1 << 20);
+  const std::string request = std::string("\x2a\x80\x80\x40", 4) + chat;
+  std::string body(1, 0);
+  for (const int shift : {24, 16, 8, 0}) body += static_cast<char>(request.size() >> shift);
+  body += request;
+  std::vector<std::future<std::string>> callers;
+  for (int i = 0; i < kCallers; ++i) {
+    callers.push_back(std::async(std::launch::async, [this, &body] {
+      RawClient client(job_->address(), "127.0.0.2");
+      const uint32_t stream = client.greet() ? client.open(kGenerate) : 0;
+      for (size_t at = 0; at < body.size(); at += kMaxFrameBytes) {
+        const uint8_t flags = at + kMaxFrameBytes >= body.size() ? kEndStream : 0;
+        if (!client.send(make_frame(FrameType::kData, flags, stream, body.substr(at, kMaxFrameBytes)))) break;
+        if (at == 0) client.read_until("", milliseconds(300));  // until the window is open for all of it
+      }
+      return client.read_until("grpc-message");
+    }));
+  }
+  expect_honest();
+  for (auto& caller : callers) EXPECT_THAT(caller.get(), HasSubstr("chat"));
 }
 
 // A port at which nobody accepts any more, although the system takes connections for it.

@@ -40,7 +40,7 @@ class GatedRunner final : public ModelRunner {
   int64_t num_groups() const override { return model_.num_groups(); }
   int64_t vocab_size() const override { return model_.vocab_size(); }
   int64_t max_context() const override { return model_.max_context(); }
-  Result<StepResult> run(const StepPlan& plan) override {
+  Status begin(const StepPlan& plan) override {
     std::chrono::microseconds delay{0};
     {
       std::unique_lock lock(mutex_);
@@ -52,8 +52,9 @@ class GatedRunner final : public ModelRunner {
       delay = delay_;
     }
     if (delay.count() > 0) std::this_thread::sleep_for(delay);
-    return model_.run(plan);
+    return model_.begin(plan);
   }
+  Result<StepResult> wait() override { return model_.wait(); }
 
  private:
   void set(bool closed) {

@@ -1,6 +1,7 @@
 // A client that speaks HTTP/2 by hand, so that it can be spoken wrongly.
 #pragma once
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -19,12 +20,18 @@ namespace octet::testing {
 
 class RawClient {
  public:
-  // Connects; says nothing yet.
-  explicit RawClient(const std::string& address) {
+  // Connects, from an address of this host's own network if one is named; says nothing yet.
+  explicit RawClient(const std::string& address, const char* source = nullptr) {
     auto found = resolve(*parse_server_address(address));
     OCTET_CHECK(found.ok());
     socket_ = ::socket(found->front().family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
     OCTET_CHECK(socket_ >= 0);
+    if (source != nullptr) {
+      sockaddr_in from{};
+      from.sin_family = AF_INET;
+      OCTET_CHECK(::inet_pton(AF_INET, source, &from.sin_addr) == 1);
+      OCTET_CHECK(::bind(socket_, reinterpret_cast<sockaddr*>(&from), sizeof(from)) == 0);
+    }
     connected_ = ::connect(socket_, found->front().get(), found->front().size) == 0;
   }
   ~RawClient() {

@@ -29,11 +29,16 @@ grpc::Status why_abandoned(const grpc::CallbackServerContext& context) {
               : rpc_error(grpc::StatusCode::CANCELLED, "the client has gone");
 }
 
-void end_call(const std::weak_ptr<GenerationCall>& known, const grpc::Status& status) {
-  if (const std::shared_ptr<GenerationCall> call = known.lock()) call->end(status);
-}
-
 }  // namespace
+
+void CallOfRpc::end(const grpc::Status& status) const {
+  std::shared_ptr<GenerationCall> call;
+  {
+    const std::lock_guard lock(mutex_);
+    call = call_.lock();
+  }
+  if (call != nullptr) call->end(status);
+}
 
 void append_chunk(v1::GenerateChunk&& from, v1::GenerateChunk& to) {
   to.mutable_text()->append(from.text());
@@ -46,6 +51,11 @@ std::shared_ptr<StreamRpc> StreamRpc::create(const RpcContext& from) {
   rpc->self_ = rpc;
   from.rpcs.add(*rpc);
   return rpc;
+}
+
+void StreamRpc::set_call(const std::shared_ptr<GenerationCall>& call) {
+  call_.set(call);
+  if (context_.IsCancelled()) OnCancel();
 }
 
 void StreamRpc::push(v1::GenerateChunk chunk) {
@@ -136,8 +146,7 @@ void StreamRpc::OnCancel() {
     const std::lock_guard lock(mutex_);
     given_up = given_up_;
   }
-  end_call(call_,
-           given_up.empty() ? why_abandoned(context_) : rpc_error(grpc::StatusCode::RESOURCE_EXHAUSTED, given_up));
+  call_.end(given_up.empty() ? why_abandoned(context_) : rpc_error(grpc::StatusCode::RESOURCE_EXHAUSTED, given_up));
 }
 
 void StreamRpc::OnDone() {
@@ -185,9 +194,9 @@ std::shared_ptr<UnaryRpc> UnaryRpc::create(const RpcContext& from, v1::GenerateR
 void UnaryRpc::push(v1::GenerateChunk chunk) {
   num_bytes_ += static_cast<int64_t>(chunk.ByteSizeLong());
   if (num_bytes_ > from_.max_outbox_bytes) {
-    return end_call(call_, rpc_error(grpc::StatusCode::RESOURCE_EXHAUSTED,
-                                     fmt::format("the answer has more than {} bytes: GenerateStream gives it in parts",
-                                                 from_.max_outbox_bytes)));
+    return call_.end(rpc_error(
+        grpc::StatusCode::RESOURCE_EXHAUSTED,
+        fmt::format("the answer has more than {} bytes: GenerateStream gives it in parts", from_.max_outbox_bytes)));
   }
   change([&] {
     const int index = static_cast<int>(chunk.index());
@@ -196,6 +205,11 @@ void UnaryRpc::push(v1::GenerateChunk chunk) {
   });
 }
 
-void UnaryRpc::OnCancel() { end_call(call_, why_abandoned(from_.context)); }
+void UnaryRpc::set_call(const std::shared_ptr<GenerationCall>& call) {
+  call_.set(call);
+  if (from_.context.IsCancelled()) OnCancel();
+}
+
+void UnaryRpc::OnCancel() { call_.end(why_abandoned(from_.context)); }
 
 }  // namespace octet

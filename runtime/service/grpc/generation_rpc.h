@@ -26,14 +26,28 @@ struct RpcContext {
 // Puts `from`, the next chunk of the same sample, behind `to`.
 void append_chunk(v1::GenerateChunk&& from, v1::GenerateChunk& to);
 
+// The call of an RPC, once there is one. Thread-safe.
+class CallOfRpc {
+ public:
+  void set(const std::shared_ptr<GenerationCall>& call) {
+    const std::lock_guard lock(mutex_);
+    call_ = call;
+  }
+  void end(const grpc::Status& status) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::weak_ptr<GenerationCall> call_;
+};
+
 // GenerateStream. What the client has not read yet waits in an outbox, in few large chunks; a client that lets the
 // outbox grow over its limit is given up.
 class StreamRpc final : public grpc::ServerWriteReactor<v1::GenerateChunk>, public ResponseSink, public OpenRpc {
  public:
   static std::shared_ptr<StreamRpc> create(const RpcContext& from);
 
-  // Who is to know when the client gives up. Before the reactor is handed to gRPC.
-  void set_call(const std::shared_ptr<GenerationCall>& call) { call_ = call; }
+  // Who is to know when the client gives up; at once, if it has.
+  void set_call(const std::shared_ptr<GenerationCall>& call);
 
   void push(v1::GenerateChunk chunk) override;
   void finish(const grpc::Status& status) override;
@@ -53,7 +67,7 @@ class StreamRpc final : public grpc::ServerWriteReactor<v1::GenerateChunk>, publ
   grpc::CallbackServerContext& context_;
   OpenRpcs& rpcs_;
   const int64_t max_outbox_bytes_;
-  std::weak_ptr<GenerationCall> call_;
+  CallOfRpc call_;
   std::shared_ptr<StreamRpc> self_;
 
   std::mutex mutex_;  // guards what follows; not held while gRPC sends, which may tell of it at once
@@ -105,7 +119,7 @@ class UnaryRpc final : public AnswerRpc, public ResponseSink {
  public:
   static std::shared_ptr<UnaryRpc> create(const RpcContext& from, v1::GenerateResponse& response);
 
-  void set_call(const std::shared_ptr<GenerationCall>& call) { call_ = call; }
+  void set_call(const std::shared_ptr<GenerationCall>& call);
 
   void push(v1::GenerateChunk chunk) override;
   void finish(const grpc::Status& status) override { end(status); }
@@ -114,7 +128,7 @@ class UnaryRpc final : public AnswerRpc, public ResponseSink {
  private:
   UnaryRpc(const RpcContext& from, v1::GenerateResponse& response) : AnswerRpc(from), response_(response) {}
 
-  std::weak_ptr<GenerationCall> call_;
+  CallOfRpc call_;
   v1::GenerateResponse& response_;
   int64_t num_bytes_ = 0;  // of what came for it; the engine's thread
 };

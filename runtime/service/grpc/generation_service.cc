@@ -27,31 +27,6 @@ double seconds_between(GenerationCall::Clock::time_point from, GenerationCall::C
   return std::chrono::duration<double>(to - from).count();
 }
 
-std::string failure_reason(RpcCode code) {
-  switch (code) {
-    case RpcCode::INVALID_ARGUMENT:
-      return "invalid_argument";
-    case RpcCode::NOT_FOUND:
-      return "not_found";
-    case RpcCode::ALREADY_EXISTS:
-      return "already_exists";
-    case RpcCode::RESOURCE_EXHAUSTED:
-      return "resource_exhausted";
-    case RpcCode::FAILED_PRECONDITION:
-      return "failed_precondition";
-    case RpcCode::UNAVAILABLE:
-      return "unavailable";
-    case RpcCode::UNAUTHENTICATED:
-      return "unauthenticated";
-    case RpcCode::DEADLINE_EXCEEDED:
-      return "deadline_exceeded";
-    case RpcCode::CANCELLED:
-      return "cancelled";
-    default:
-      return "internal";
-  }
-}
-
 // Nobody can guess the id of another's request.
 std::string draw_request_id() { return "octet-" + random_hex(16); }
 
@@ -183,18 +158,20 @@ grpc::Status GenerationService::check_model(const std::string& name) const {
                    fmt::format("model: {} is not served here, {} is", quote(name), quote(facts_.model.name)));
 }
 
-grpc::Status GenerationService::check_generate(const grpc::CallbackServerContext& context,
-                                               const v1::GenerateRequest& request) const {
+grpc::Status GenerationService::check_call(const grpc::CallbackServerContext& context, Caller& caller) {
+  if (auto status = identify(context, caller); !status.ok()) return status;
   if (auto status = check_loaded(); !status.ok()) return status;
   if (call_deadline(context) <= GenerationCall::Clock::now()) {
     return rpc_error(RpcCode::DEADLINE_EXCEEDED, "the deadline had passed on arrival");
   }
+  return take_request(*caller.tenant);
+}
+
+grpc::Status GenerationService::check_request(const v1::GenerateRequest& request) const {
   if (auto status = check_model(request.model()); !status.ok()) return status;
-  if (request.request_id().size() > kMaxRequestIdBytes) {
-    return rpc_bad_field("request_id",
-                         fmt::format("{} bytes are more than {}", request.request_id().size(), kMaxRequestIdBytes));
-  }
-  return grpc::Status::OK;
+  if (request.request_id().size() <= kMaxRequestIdBytes) return grpc::Status::OK;
+  return rpc_bad_field("request_id",
+                       fmt::format("{} bytes are more than {}", request.request_id().size(), kMaxRequestIdBytes));
 }
 
 std::shared_ptr<GenerationCall> GenerationService::make_call(const grpc::CallbackServerContext& context,
@@ -206,28 +183,59 @@ std::shared_ptr<GenerationCall> GenerationService::make_call(const grpc::Callbac
 }
 
 template <typename Rpc>
-Rpc* GenerationService::take(grpc::CallbackServerContext& context, const v1::GenerateRequest& request,
+Rpc* GenerationService::take(grpc::CallbackServerContext& context, const grpc::ByteBuffer& bytes,
                              std::shared_ptr<Rpc> rpc) {
   Caller caller;
-  grpc::Status status = identify(context, caller);
-  if (status.ok()) status = check_generate(context, request);
-  if (status.ok()) status = take_request(*caller.tenant);
-  std::shared_ptr<GenerationCall> call;
-  if (status.ok()) {
-    call = make_call(context, caller, request.request_id(), rpc);
-    status = calls_.add(call);
-  }
-  if (!status.ok()) {
-    metrics_.on_failure(failure_reason(status.error_code()));
-    log_event(LogLevel::kDebug, {{"request", request.request_id()}}, "refused: " + status.error_message());
-    rpc->finish(status);
+  if (const auto status = check_call(context, caller); !status.ok()) {
+    refuse(*rpc, "", status);
     return rpc.get();
   }
-  rpc->set_call(call);
-  // gRPC keeps the request no longer than the RPC, which may end while it is parsed.
-  const auto num_bytes = static_cast<int64_t>(request.ByteSizeLong());
-  if (!parsing_.post(num_bytes, [this, call, copy = request] { parse(call, copy); })) call->end(too_much_to_read());
+  const auto num_bytes = static_cast<int64_t>(bytes.Length());
+  // Of a small one what it is called is known before anything else is taken from its client, such as an Abort.
+  if (num_bytes <= WorkQueue::kCheapBytes) {
+    const auto request = std::make_shared<v1::GenerateRequest>();
+    const auto call = begin_call(context, caller, bytes, *request, rpc);
+    if (call != nullptr && !parsing_.post(num_bytes, [this, call, request] { parse(call, *request); })) {
+      call->end(too_much_to_read());
+    }
+    return rpc.get();
+  }
+  const bool posted = parsing_.post(num_bytes, [this, &context, caller, bytes, rpc] {
+    if (context.IsCancelled()) return refuse(*rpc, "", grpc::Status::CANCELLED);
+    const auto request = std::make_shared<v1::GenerateRequest>();
+    if (const auto call = begin_call(context, caller, bytes, *request, rpc)) parse(call, *request);
+  });
+  if (!posted) refuse(*rpc, "", too_much_to_read());
   return rpc.get();
+}
+
+template <typename Rpc>
+std::shared_ptr<GenerationCall> GenerationService::begin_call(const grpc::CallbackServerContext& context,
+                                                              const Caller& caller, const grpc::ByteBuffer& bytes,
+                                                              v1::GenerateRequest& request,
+                                                              const std::shared_ptr<Rpc>& rpc) {
+  std::shared_ptr<GenerationCall> call;
+  grpc::Status status = grpc::Status::OK;
+  const Status room = or_out_of_memory([&] {
+    status = read_message(bytes, request);
+    if (status.ok()) status = check_request(request);
+    if (status.ok()) call = make_call(context, caller, request.request_id(), rpc);
+    return ok_status();
+  });
+  if (status.ok()) status = rpc_status(room);
+  if (status.ok()) status = calls_.add(call);
+  if (!status.ok()) {
+    refuse(*rpc, request.request_id(), status);
+    return nullptr;
+  }
+  rpc->set_call(call);
+  return call;
+}
+
+void GenerationService::refuse(ResponseSink& rpc, const std::string& request_id, const grpc::Status& status) {
+  metrics_.on_failure(failure_reason(status.error_code()));
+  log_event(LogLevel::kDebug, {{"request", request_id}}, "refused: " + status.error_message());
+  rpc.finish(status);
 }
 
 void GenerationService::parse(const std::shared_ptr<GenerationCall>& call, const v1::GenerateRequest& request) {
@@ -266,62 +274,68 @@ void GenerationService::on_end(const GenerationCall& call, const grpc::Status& s
             "failed: " + status.error_message());
 }
 
-grpc::ServerUnaryReactor* GenerationService::Generate(grpc::CallbackServerContext* context,
-                                                      const v1::GenerateRequest* request,
-                                                      v1::GenerateResponse* response) {
-  return take(*context, *request, UnaryRpc::create(rpc_context(*context), *response));
+grpc::ServerUnaryReactor* GenerationService::generate(grpc::CallbackServerContext& context,
+                                                      const grpc::ByteBuffer& request, v1::GenerateResponse& response) {
+  return take(context, request, UnaryRpc::create(rpc_context(context), response));
 }
 
-grpc::ServerWriteReactor<v1::GenerateChunk>* GenerationService::GenerateStream(grpc::CallbackServerContext* context,
-                                                                               const v1::GenerateRequest* request) {
-  return take(*context, *request, StreamRpc::create(rpc_context(*context)));
+grpc::ServerWriteReactor<v1::GenerateChunk>* GenerationService::generate_stream(grpc::CallbackServerContext& context,
+                                                                                const grpc::ByteBuffer& request) {
+  return take(context, request, StreamRpc::create(rpc_context(context)));
 }
 
 template <typename Request, typename Response, typename Work>
-grpc::ServerUnaryReactor* GenerationService::run_later(grpc::CallbackServerContext& context, const Request& request,
-                                                       Response& response, Work work) {
+grpc::ServerUnaryReactor* GenerationService::run_later(grpc::CallbackServerContext& context,
+                                                       const grpc::ByteBuffer& bytes, Response& response, Work work) {
   const auto rpc = AnswerRpc::create(rpc_context(context));
   Caller caller;
   grpc::Status status = identify(context, caller);
-  if (status.ok()) status = check_model(request.model());
   if (status.ok()) status = take_request(*caller.tenant);
   if (!status.ok()) {
     rpc->end(status);
     return rpc.get();
   }
-  const auto num_bytes = static_cast<int64_t>(request.ByteSizeLong());
-  const bool posted = encoding_.post(num_bytes, [this, rpc, &context, &response, work] {
-    if (context.IsCancelled()) return rpc->end(grpc::Status::CANCELLED);
-    grpc::Status done = rpc_status(or_out_of_memory(work));
+  const auto do_work = [this, bytes, &response, work](grpc::Status& done) {
+    Request request;
+    done = read_message(bytes, request);
+    if (done.ok()) done = check_model(request.model());
+    if (done.ok()) done = rpc_status(work(request, response));
     if (done.ok() && std::cmp_greater(response.ByteSizeLong(), facts_.limits.max_outbox_bytes)) {
       done = rpc_error(RpcCode::RESOURCE_EXHAUSTED,
                        fmt::format("the answer has more than {} bytes", facts_.limits.max_outbox_bytes));
     }
-    rpc->end(done);
+    return ok_status();
+  };
+  const bool posted = encoding_.post(static_cast<int64_t>(bytes.Length()), [rpc, &context, do_work] {
+    if (context.IsCancelled()) return rpc->end(grpc::Status::CANCELLED);
+    grpc::Status done;
+    const Status room = or_out_of_memory([&] { return do_work(done); });
+    rpc->end(room.ok() ? done : rpc_status(room));
   });
   if (!posted) rpc->end(too_much_to_read());
   return rpc.get();
 }
 
-grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContext* context,
-                                                      const v1::TokenizeRequest* request,
-                                                      v1::TokenizeResponse* response) {
-  return run_later(*context, *request, *response, [this, request, response] {
-    OCTET_ASSIGN_OR_RETURN(const ParsedPrompt prompt, parse_prompt(*request, facts_.model, facts_.limits));
-    for (const TokenId id : prompt.ids) response->add_pieces(std::string(facts_.model.tokenizer->piece(id)));
-    response->mutable_ids()->Add(prompt.ids.begin(), prompt.ids.end());
+grpc::ServerUnaryReactor* GenerationService::tokenize(grpc::CallbackServerContext& context,
+                                                      const grpc::ByteBuffer& bytes, v1::TokenizeResponse& response) {
+  const auto work = [this](const v1::TokenizeRequest& request, v1::TokenizeResponse& answer) {
+    OCTET_ASSIGN_OR_RETURN(const ParsedPrompt prompt, parse_prompt(request, facts_.model, facts_.limits));
+    for (const TokenId id : prompt.ids) answer.add_pieces(std::string(facts_.model.tokenizer->piece(id)));
+    answer.mutable_ids()->Add(prompt.ids.begin(), prompt.ids.end());
     return ok_status();
-  });
+  };
+  return run_later<v1::TokenizeRequest>(context, bytes, response, work);
 }
 
-grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* context,
-                                                        const v1::DetokenizeRequest* request,
-                                                        v1::DetokenizeResponse* response) {
-  return run_later(*context, *request, *response, [this, request, response] {
-    OCTET_ASSIGN_OR_RETURN(std::string text, parse_detokenize(*request, facts_.model));
-    response->set_text(std::move(text));
+grpc::ServerUnaryReactor* GenerationService::detokenize(grpc::CallbackServerContext& context,
+                                                        const grpc::ByteBuffer& bytes,
+                                                        v1::DetokenizeResponse& response) {
+  const auto work = [this](const v1::DetokenizeRequest& request, v1::DetokenizeResponse& answer) {
+    OCTET_ASSIGN_OR_RETURN(std::string text, parse_detokenize(request, facts_.model));
+    answer.set_text(std::move(text));
     return ok_status();
-  });
+  };
+  return run_later<v1::DetokenizeRequest>(context, bytes, response, work);
 }
 
 grpc::ServerUnaryReactor* GenerationService::GetModelInfo(grpc::CallbackServerContext* context,

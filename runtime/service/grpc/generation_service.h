@@ -8,6 +8,7 @@
 
 #include "runtime/service/grpc/call_registry.h"
 #include "runtime/service/grpc/engine_thread.h"
+#include "runtime/service/grpc/generation_methods.h"
 #include "runtime/service/grpc/generation_rpc.h"
 #include "runtime/service/grpc/open_rpcs.h"
 #include "runtime/service/metrics/model_metrics.h"
@@ -30,7 +31,7 @@ struct ServiceFacts {
 };
 
 // gRPC calls the handlers from its threads; the other functions may be called by any thread, too.
-class GenerationService final : public v1::Generation::CallbackService, public EngineObserver {
+class GenerationService final : public GenerationMethods, public EngineObserver {
  public:
   // The metrics outlive it. on_engine_failure: called once, by the engine's thread, if the model fails.
   GenerationService(ServiceFacts facts, ServiceMetrics& metrics, std::function<void(const Status&)> on_engine_failure);
@@ -54,14 +55,6 @@ class GenerationService final : public v1::Generation::CallbackService, public E
   CallRegistry& calls() { return calls_; }
   OpenRpcs& rpcs() { return rpcs_; }
 
-  grpc::ServerUnaryReactor* Generate(grpc::CallbackServerContext* context, const v1::GenerateRequest* request,
-                                     v1::GenerateResponse* response) override;
-  grpc::ServerWriteReactor<v1::GenerateChunk>* GenerateStream(grpc::CallbackServerContext* context,
-                                                              const v1::GenerateRequest* request) override;
-  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
-                                     v1::TokenizeResponse* response) override;
-  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context, const v1::DetokenizeRequest* request,
-                                       v1::DetokenizeResponse* response) override;
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context, const v1::GetModelInfoRequest* request,
                                          v1::ModelInfo* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* request,
@@ -70,18 +63,37 @@ class GenerationService final : public v1::Generation::CallbackService, public E
                                   v1::AbortResponse* response) override;
 
  private:
+  grpc::ServerUnaryReactor* generate(grpc::CallbackServerContext& context, const grpc::ByteBuffer& request,
+                                     v1::GenerateResponse& response) override;
+  grpc::ServerWriteReactor<v1::GenerateChunk>* generate_stream(grpc::CallbackServerContext& context,
+                                                               const grpc::ByteBuffer& request) override;
+  grpc::ServerUnaryReactor* tokenize(grpc::CallbackServerContext& context, const grpc::ByteBuffer& request,
+                                     v1::TokenizeResponse& response) override;
+  grpc::ServerUnaryReactor* detokenize(grpc::CallbackServerContext& context, const grpc::ByteBuffer& request,
+                                       v1::DetokenizeResponse& response) override;
+
   // UNAUTHENTICATED where the caller's key is not known; else `caller` is who it is.
   grpc::Status identify(const grpc::CallbackServerContext& context, Caller& caller) const;
   // Counts a request of the tenant, or says why it may have none now.
   grpc::Status take_request(Tenant& tenant);
   grpc::Status check_loaded() const;
   grpc::Status check_model(const std::string& name) const;
-  grpc::Status check_generate(const grpc::CallbackServerContext& context, const v1::GenerateRequest& request) const;
+  // What can be said before a request is read, and after.
+  grpc::Status check_call(const grpc::CallbackServerContext& context, Caller& caller);
+  grpc::Status check_request(const v1::GenerateRequest& request) const;
   // A parsed request within its tenant's policy.
   Status apply_policy(Tenant& tenant, GenerationJob& job);
-  // Takes a generating RPC: errors end it, else it is parsed and goes to the engine.
+  // Takes a generating RPC: errors end it, else its request is read and parsed and goes to the engine. A large one is
+  // read when its turn comes among those that wait to be parsed.
   template <typename Rpc>
-  Rpc* take(grpc::CallbackServerContext& context, const v1::GenerateRequest& request, std::shared_ptr<Rpc> rpc);
+  Rpc* take(grpc::CallbackServerContext& context, const grpc::ByteBuffer& bytes, std::shared_ptr<Rpc> rpc);
+  // Makes the call of a request that it reads; null where the RPC has ended instead.
+  template <typename Rpc>
+  std::shared_ptr<GenerationCall> begin_call(const grpc::CallbackServerContext& context, const Caller& caller,
+                                             const grpc::ByteBuffer& bytes, v1::GenerateRequest& request,
+                                             const std::shared_ptr<Rpc>& rpc);
+  // Ends an RPC that never became a call.
+  void refuse(ResponseSink& rpc, const std::string& request_id, const grpc::Status& status);
   void parse(const std::shared_ptr<GenerationCall>& call, const v1::GenerateRequest& request);
   std::shared_ptr<GenerationCall> make_call(const grpc::CallbackServerContext& context, const Caller& caller,
                                             const std::string& request_id, std::shared_ptr<ResponseSink> sink);
@@ -89,10 +101,11 @@ class GenerationService final : public v1::Generation::CallbackService, public E
   RpcContext rpc_context(grpc::CallbackServerContext& context) {
     return {context, rpcs_, facts_.limits.max_outbox_bytes};
   }
-  // Does `work`, which may take a while and fills the response, on another thread and ends the RPC with its status.
+  // Reads the request and does `work` with it, which may take a while and fills the response, on another thread, and
+  // ends the RPC with its status.
   template <typename Request, typename Response, typename Work>
-  grpc::ServerUnaryReactor* run_later(grpc::CallbackServerContext& context, const Request& request, Response& response,
-                                      Work work);
+  grpc::ServerUnaryReactor* run_later(grpc::CallbackServerContext& context, const grpc::ByteBuffer& bytes,
+                                      Response& response, Work work);
 
   const ServiceFacts facts_;
   ServiceMetrics& metrics_;

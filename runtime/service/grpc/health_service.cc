@@ -8,8 +8,8 @@
 
 namespace octet {
 
-using Request = grpc::health::v1::HealthCheckRequest;
-using Response = grpc::health::v1::HealthCheckResponse;
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
 
 namespace {
 
@@ -19,7 +19,7 @@ bool is_known(const std::string& service) { return service.empty() || service ==
 
 // One client's Watch. Tells one status after the other: what changed while one was on its way comes next. Deletes
 // itself. What comes next is chosen under the service's mutex and done without it, for the library may answer at once.
-class HealthWatch final : public grpc::ServerWriteReactor<Response> {
+class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse> {
  public:
   HealthWatch(HealthService& service, std::string peer, bool known)
       : service_(service), peer_(std::move(peer)), known_(known) {}
@@ -37,7 +37,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<Response> {
   }
   // Whether send() is to be called, once the mutex is free: nothing is on its way, and something has changed.
   bool choose() {
-    const auto status = known_ ? service_.status() : Response::SERVICE_UNKNOWN;
+    const auto status = known_ ? service_.status() : HealthCheckResponse::SERVICE_UNKNOWN;
     if (writing_ || finished_ || status == told_) return false;
     told_ = status;
     response_.set_status(status);
@@ -91,14 +91,16 @@ class HealthWatch final : public grpc::ServerWriteReactor<Response> {
   HealthService& service_;
   const std::string peer_;
   const bool known_;
-  Response response_;
-  Response::ServingStatus told_ = Response::UNKNOWN;
+  HealthCheckResponse response_;
+  HealthCheckResponse::ServingStatus told_ = HealthCheckResponse::UNKNOWN;
   bool writing_ = false;
   bool cancelled_ = false;
   bool finished_ = false;
 };
 
-Response::ServingStatus HealthService::status() const { return serving_ ? Response::SERVING : Response::NOT_SERVING; }
+HealthCheckResponse::ServingStatus HealthService::status() const {
+  return serving_ ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
+}
 
 void HealthService::set_serving(bool serving) {
   std::vector<HealthWatch*> chosen;  // none of them ends before its send()
@@ -112,8 +114,8 @@ void HealthService::set_serving(bool serving) {
   for (HealthWatch* watch : chosen) watch->send();
 }
 
-grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context, const Request* request,
-                                               Response* response) {
+grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context, const HealthCheckRequest* request,
+                                               HealthCheckResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   if (!is_known(request->service())) {
     reactor->Finish({grpc::StatusCode::NOT_FOUND, "no such service"});
@@ -127,7 +129,8 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
   return reactor;
 }
 
-grpc::ServerWriteReactor<Response>* HealthService::Watch(grpc::CallbackServerContext* context, const Request* request) {
+grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::CallbackServerContext* context,
+                                                                    const HealthCheckRequest* request) {
   auto* watch = new HealthWatch(*this, context->peer(), is_known(request->service()));
   bool joined = false;
   {

@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "runtime/service/grpc/generation_methods.h"
 #include "runtime/service/grpc/grpc_log.h"
 #include "runtime/service/grpc/rpc_status.h"
 
@@ -28,7 +29,7 @@ class MalformedMessages final : public grpc::experimental::Interceptor {
     if (methods->QueryInterceptionHookPoint(grpc::experimental::InterceptionHookPoints::PRE_SEND_STATUS)) {
       const grpc::Status status = methods->GetSendStatus();
       if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED && status.error_message().empty()) {
-        methods->ModifySendStatus(rpc_error(grpc::StatusCode::INTERNAL, "the bytes are no message of this method"));
+        methods->ModifySendStatus(not_a_message());
       }
     }
     methods->Proceed();
@@ -44,7 +45,9 @@ class MalformedMessagesFactory final : public grpc::experimental::ServerIntercep
 
 FilterOptions filter_options(const ServerOptions& options, Listener::Judge judge) {
   FilterOptions filter;
-  filter.max_message_bytes = static_cast<size_t>(options.limits.max_message_bytes);
+  filter.max_message_bytes = [most = static_cast<size_t>(options.limits.max_message_bytes)](std::string_view path) {
+    return GenerationMethods::max_message_bytes(path, most);
+  };
   filter.judge = [judge = std::move(judge)](const RequestHead& head) -> std::optional<Refusal> {
     const grpc::Status status = judge(head);
     if (status.ok()) return std::nullopt;

@@ -18,8 +18,8 @@ namespace {
 namespace reflection = grpc::reflection::v1alpha;
 using google::protobuf::DescriptorPool;
 using google::protobuf::FileDescriptor;
-using Request = reflection::ServerReflectionRequest;
-using Response = reflection::ServerReflectionResponse;
+using reflection::ServerReflectionRequest;
+using reflection::ServerReflectionResponse;
 
 void add_file(const FileDescriptor& file, std::set<const FileDescriptor*>& added,
               reflection::FileDescriptorResponse& response) {
@@ -30,7 +30,7 @@ void add_file(const FileDescriptor& file, std::set<const FileDescriptor*>& added
   for (int i = 0; i < file.dependency_count(); ++i) add_file(*file.dependency(i), added, response);
 }
 
-void answer_with_file(const FileDescriptor* file, Response& response) {
+void answer_with_file(const FileDescriptor* file, ServerReflectionResponse& response) {
   if (file == nullptr) {
     response.mutable_error_response()->set_error_code(grpc::StatusCode::NOT_FOUND);
     response.mutable_error_response()->set_error_message("not found");
@@ -40,29 +40,29 @@ void answer_with_file(const FileDescriptor* file, Response& response) {
   add_file(*file, added, *response.mutable_file_descriptor_response());
 }
 
-void answer(const Request& request, Response& response) {
+void answer(const ServerReflectionRequest& request, ServerReflectionResponse& response) {
   const DescriptorPool& pool = *DescriptorPool::generated_pool();
   response.set_valid_host(request.host());
   *response.mutable_original_request() = request;
   switch (request.message_request_case()) {
-    case Request::kFileByFilename:
+    case ServerReflectionRequest::kFileByFilename:
       return answer_with_file(pool.FindFileByName(request.file_by_filename()), response);
-    case Request::kFileContainingSymbol:
+    case ServerReflectionRequest::kFileContainingSymbol:
       return answer_with_file(pool.FindFileContainingSymbol(request.file_containing_symbol()), response);
-    case Request::kListServices:
+    case ServerReflectionRequest::kListServices:
       for (const char* name : {v1::Generation::service_full_name(), grpc::health::v1::Health::service_full_name(),
                                reflection::ServerReflection::service_full_name()}) {
         response.mutable_list_services_response()->add_service()->set_name(name);
       }
       return;
-    case Request::MESSAGE_REQUEST_NOT_SET:
+    case ServerReflectionRequest::MESSAGE_REQUEST_NOT_SET:
       response.mutable_error_response()->set_error_code(grpc::StatusCode::UNIMPLEMENTED);
       response.mutable_error_response()->set_error_message("not offered");
   }
 }
 
 // Question by question; deletes itself.
-class Conversation final : public grpc::ServerBidiReactor<Request, Response> {
+class Conversation final : public grpc::ServerBidiReactor<ServerReflectionRequest, ServerReflectionResponse> {
  public:
   explicit Conversation(bool may_ask) {
     if (may_ask) {
@@ -84,13 +84,13 @@ class Conversation final : public grpc::ServerBidiReactor<Request, Response> {
   void OnDone() override { delete this; }
 
  private:
-  Request request_;
-  Response response_;
+  ServerReflectionRequest request_;
+  ServerReflectionResponse response_;
 };
 
 }  // namespace
 
-grpc::ServerBidiReactor<Request, Response>* ReflectionService::ServerReflectionInfo(
+grpc::ServerBidiReactor<ServerReflectionRequest, ServerReflectionResponse>* ReflectionService::ServerReflectionInfo(
     grpc::CallbackServerContext* context) {
   return new Conversation(tenants_.identify(bearer_token(*context)) != nullptr);
 }

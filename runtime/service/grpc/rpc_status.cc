@@ -66,6 +66,35 @@ grpc::Status rpc_bad_field(const std::string& field, const std::string& text) {
   return with_details(grpc::StatusCode::INVALID_ARGUMENT, message, details);
 }
 
+std::string failure_reason(grpc::StatusCode code) {
+  switch (code) {
+    case grpc::StatusCode::INVALID_ARGUMENT:
+      return "invalid_argument";
+    case grpc::StatusCode::NOT_FOUND:
+      return "not_found";
+    case grpc::StatusCode::ALREADY_EXISTS:
+      return "already_exists";
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return "resource_exhausted";
+    case grpc::StatusCode::FAILED_PRECONDITION:
+      return "failed_precondition";
+    case grpc::StatusCode::UNAVAILABLE:
+      return "unavailable";
+    case grpc::StatusCode::UNAUTHENTICATED:
+      return "unauthenticated";
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return "deadline_exceeded";
+    case grpc::StatusCode::CANCELLED:
+      return "cancelled";
+    default:
+      return "internal";
+  }
+}
+
+grpc::Status not_a_message() {
+  return rpc_error(grpc::StatusCode::INTERNAL, "the bytes are no message of this method");
+}
+
 grpc::Status missing_key() {
   return rpc_error(grpc::StatusCode::UNAUTHENTICATED, "the metadata \"authorization: Bearer KEY\" is missing or wrong");
 }

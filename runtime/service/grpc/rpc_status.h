@@ -18,6 +18,10 @@ grpc::Status rpc_retry(grpc::StatusCode code, const std::string& message, std::c
 grpc::Status rpc_bad_field(const std::string& field, const std::string& description);
 // UNAUTHENTICATED.
 grpc::Status missing_key();
+// INTERNAL: what came cannot be parsed.
+grpc::Status not_a_message();
+// A code as the metrics and the log name it.
+std::string failure_reason(grpc::StatusCode code);
 // Of a parsed request: kInvalidInput, which names a field, is rpc_bad_field; anything else is INTERNAL.
 grpc::Status rpc_status(const Status& status);
 

@@ -12,7 +12,7 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kMaxFileBytes = int64_t{1} << 20;
+constexpr int64_t kMaxKnownTemplateBytes = int64_t{1} << 20;
 constexpr std::array<std::string_view, 2> kContents{"{content}", "{content|trim}"};
 
 Status error_at(const toml::node& node, std::string_view what) {
@@ -165,7 +165,7 @@ Result<ChatTemplateSpec> parse(std::string_view text) {
 }  // namespace
 
 Result<ChatTemplateSpec> read_chat_template(const std::filesystem::path& path) {
-  OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kMaxFileBytes));
+  OCTET_ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kMaxKnownTemplateBytes));
   Result<ChatTemplateSpec> spec = parse(text);
   if (!spec.ok()) return invalid_input("{}: {}", path.string(), spec.status().message());
   spec->name = path.stem().string();

@@ -1,6 +1,7 @@
 """What is done to a service. Each function attacks until a moment, with a key or without, and is bounded in what it
 sends. Attackers have an address of their own. Errors are what they expect."""
 
+import os
 import random
 import socket
 import struct
@@ -193,6 +194,19 @@ def costly_bodies(target):
                     one.send_data(one.open(GENERATE, target.key), message(request), end=True)
 
 
+def crowded_bodies(target):
+    """Whole messages of four megabytes that are two million empty ones each: a hundred times as large once they are
+    parsed. Their frames come as fast as the service takes them, so that they are."""
+    request = message(proto(5, proto(1, b"") * (2 * MIB - 64)))
+    while target.goes_on():
+        with target.connect() as one:
+            stream = one.open(GENERATE, target.key)
+            for at in range(0, len(request), 16384):
+                one.send(frame(DATA, END_STREAM if at + 16384 >= len(request) else 0, stream, request[at:at + 16384]))
+                time.sleep(0.0005)
+            time.sleep(0.5)
+
+
 def metrics_post(target, size=1024 * MIB):
     """A request for metrics with a body that fills memory."""
     with connect(target.metrics) as one:
@@ -275,8 +289,15 @@ def half_open_tls(target, count=200):
     target.hold()
 
 
+def busy_loop(target):
+    """No attack: what an attacker's own work costs on this host."""
+    while target.goes_on():
+        pass
+
+
 # Name, function, whether a key makes a difference.
 ALL = [
+    ("none: a busy loop beside the service", busy_loop, False),
     ("silent connections", silent_connections, False),
     ("connections that greet a byte at a time", dripping_connections, False),
     ("idle connections", idle_connections, False),
@@ -290,6 +311,7 @@ ALL = [
     ("endless and repeated headers", large_headers, False),
     ("control frames", control_frames, False),
     ("bodies that are slow to parse", costly_bodies, True),
+    ("bodies of millions of empty messages", crowded_bodies, True),
     ("metrics: huge POST", metrics_post, False),
     ("metrics: dripping scrapes", metrics_drip, False),
     ("random frames", random_frames, False),
@@ -298,8 +320,24 @@ ALL = [
 ]
 
 
-def run(attack, address, metrics, tls, key, seconds):
-    """In a process of its own: again where it ends early."""
+def leave_the_machine():
+    """An attacker has a machine of its own; this one takes only what nobody else wants of this host's processors. With
+    sched_autogroup a process is nice to others of its session only, and sessions are to each other."""
+    if os.getsid(0) == os.getpid():
+        return  # it has left
+    os.setsid()
+    os.nice(19)
+    try:
+        with open("/proc/self/autogroup", "w") as file:
+            file.write("19")
+    except OSError:
+        pass  # there is no such thing here: the niceness counts
+
+
+def run(attack, address, metrics, tls, key, seconds, compete=False):
+    """In a process of its own: again where it ends early. `compete`: for the host's processors, too."""
+    if not compete:
+        leave_the_machine()
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:

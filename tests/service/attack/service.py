@@ -21,10 +21,35 @@ def free_port():
         return one.getsockname()[1]
 
 
+class MemoryGroup:
+    """A control group of this host, of so many bytes; none where one cannot be made."""
+
+    def __init__(self, size):
+        unified = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+        root = "/sys/fs/cgroup" if unified else "/sys/fs/cgroup/memory"
+        self.folder = "%s/octet-attack-%d-%d" % (root, os.getpid(), time.monotonic_ns())
+        try:
+            os.mkdir(self.folder)
+            with open(self.folder + ("/memory.max" if unified else "/memory.limit_in_bytes"), "w") as file:
+                file.write(str(size))
+        except OSError as error:
+            print("no memory control group: %s" % error, flush=True)
+            self.folder = None
+
+    def join(self):
+        if self.folder:
+            with open(self.folder + "/cgroup.procs", "w") as file:
+                file.write("0")
+
+    def remove(self):
+        if self.folder:
+            os.rmdir(self.folder)
+
+
 class Service:
     """`octet serve`, alone or as a job, on ports of its own."""
 
-    def __init__(self, binary, run_flags=None, descriptors=None, tls=False):
+    def __init__(self, binary, run_flags=None, descriptors=None, tls=False, memory=None):
         self.folder = tempfile.TemporaryDirectory()
         path = lambda name: os.path.join(self.folder.name, name)
         with open(path("key"), "w") as file:
@@ -42,7 +67,14 @@ class Service:
                             "-days", "2", "-subj", "/CN=localhost", "-keyout", path("tls.key"), "-out",
                             path("tls.pem")], check=True, stderr=subprocess.DEVNULL)
             words += ["--tls-cert", path("tls.pem"), "--tls-key", path("tls.key")]
-        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))) if descriptors else None
+        self.group = MemoryGroup(memory) if memory else None
+
+        def limit():
+            if descriptors:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+            if self.group:
+                self.group.join()
+
         self.lines, self.ready = [], threading.Event()
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True, errors="replace", preexec_fn=limit)
@@ -69,6 +101,15 @@ class Service:
         except (OSError, StopIteration):
             return 0
 
+    def seconds(self):
+        """The processor's time that it has taken."""
+        try:
+            with open("/proc/%d/stat" % self.process.pid) as file:
+                words = file.read().rsplit(")", 1)[1].split()
+            return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        except OSError:
+            return 0
+
     def forget_peak(self):
         with open("/proc/%d/clear_refs" % self.process.pid, "w") as file:
             file.write("5")
@@ -81,6 +122,8 @@ class Service:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.group:
+            self.group.remove()
         self.folder.cleanup()
 
 
