@@ -8,7 +8,7 @@
 #include <set>
 #include <utility>
 
-#include "comm/pack.h"
+#include "runtime/base/pack.h"
 
 namespace octet {
 namespace {

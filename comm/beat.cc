@@ -1,6 +1,6 @@
 #include "comm/beat.h"
 
-#include "comm/pack.h"
+#include "runtime/base/pack.h"
 
 namespace octet {
 namespace {

@@ -1,25 +1,23 @@
 #include "comm/handshake.h"
 
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
 #include <algorithm>
-#include <cstring>
 #include <string_view>
 
-#include "comm/pack.h"
 #include "runtime/base/check.h"
+#include "runtime/base/pack.h"
 #include "runtime/base/random_bytes.h"
+#include "runtime/base/sha256.h"
 
 namespace octet {
 namespace {
 
 // `side` tells the two ends' proofs apart.
 Bytes32 prove(const Bytes32& secret, std::string_view side, const Bytes32& challenge, int rank, const Bytes32& number) {
-  std::vector<std::byte> said = Packer().text(side).number(static_cast<uint64_t>(rank)).bytes();
-  said.insert(said.end(), challenge.begin(), challenge.end());
-  said.insert(said.end(), number.begin(), number.end());
+  const std::vector<std::byte> said =
+      Packer().text(side).number(static_cast<uint64_t>(rank)).raw(challenge).raw(number).take();
   Bytes32 proof{};
   unsigned size = 0;
   const unsigned char* done = HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
@@ -28,8 +26,6 @@ Bytes32 prove(const Bytes32& secret, std::string_view side, const Bytes32& chall
   OCTET_CHECK(done != nullptr && size == proof.size(), "HMAC-SHA256 of {} bytes", size);
   return proof;
 }
-
-bool equal(const Bytes32& a, const Bytes32& b) { return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0; }
 
 Status damaged() { return failed("a damaged message"); }
 
@@ -50,32 +46,28 @@ Bytes32 make_welcome(const Bytes32& secret, const Bytes32& challenge, const Hell
 }
 
 bool is_genuine(const Hello& hello, const Bytes32& secret, const Bytes32& challenge) {
-  return equal(hello.proof, make_hello(secret, challenge, hello.rank, hello.number).proof);
+  return equal_in_constant_time(hello.proof, make_hello(secret, challenge, hello.rank, hello.number).proof);
 }
 
 bool is_genuine_welcome(const Bytes32& welcome, const Bytes32& secret, const Bytes32& challenge, const Hello& hello) {
-  return equal(welcome, make_welcome(secret, challenge, hello));
+  return equal_in_constant_time(welcome, make_welcome(secret, challenge, hello));
 }
 
 std::vector<std::byte> pack_hello(const Hello& hello) {
-  std::vector<std::byte> bytes = Packer().number(static_cast<uint64_t>(hello.rank)).bytes();
-  bytes.insert(bytes.end(), hello.number.begin(), hello.number.end());
-  bytes.insert(bytes.end(), hello.proof.begin(), hello.proof.end());
-  return bytes;
+  return Packer().number(static_cast<uint64_t>(hello.rank)).raw(hello.number).raw(hello.proof).take();
 }
 
 std::vector<std::byte> pack_bytes32(const Bytes32& bytes) { return {bytes.begin(), bytes.end()}; }
 
 Result<Hello> unpack_hello(std::span<const std::byte> payload) {
+  Unpacker unpacker(payload);
   Hello hello;
-  uint64_t rank = 0;
-  if (payload.size() != sizeof(rank) + hello.number.size() + hello.proof.size()) return damaged();
-  std::memcpy(&rank, payload.data(), sizeof(rank));
-  if (rank > INT32_MAX) return damaged();
+  const uint64_t rank = unpacker.number();
+  const auto number = unpacker.raw(hello.number.size()), proof = unpacker.raw(hello.proof.size());
+  if (!unpacker.ok() || !unpacker.at_end() || rank > INT32_MAX) return damaged();
   hello.rank = static_cast<int>(rank);
-  payload = payload.subspan(sizeof(rank));
-  std::ranges::copy(payload.first(hello.number.size()), hello.number.begin());
-  std::ranges::copy(payload.last(hello.proof.size()), hello.proof.begin());
+  std::ranges::copy(number, hello.number.begin());
+  std::ranges::copy(proof, hello.proof.begin());
   return hello;
 }
 

@@ -1,30 +1,24 @@
 #include "comm/host_comm.h"
 
-#include <cstdint>
-#include <cstring>
+#include "runtime/base/check.h"
+#include "runtime/base/pack.h"
 
 namespace octet {
 
 std::vector<std::vector<std::byte>> HostComm::all_gather(std::span<const std::byte> mine) {
   constexpr int kRoot = 0;
   std::vector<std::vector<std::byte>> parts = gather(mine, kRoot);
-  std::vector<std::byte> packed;  // of each part: its size, then its bytes
-  for (const std::vector<std::byte>& part : parts) {
-    const uint64_t size = part.size();
-    const auto header = std::as_bytes(std::span(&size, 1));
-    packed.insert(packed.end(), header.begin(), header.end());
-    packed.insert(packed.end(), part.begin(), part.end());
-  }
+  Packer packer;
+  for (const std::vector<std::byte>& part : parts) packer.block(part);
+  std::vector<std::byte> packed = packer.take();
   broadcast(packed, kRoot);
   if (rank() == kRoot) return parts;
-  std::span<const std::byte> rest = packed;
+  Unpacker unpacker(packed);
   for (int i = 0; i < size(); ++i) {
-    uint64_t size = 0;
-    std::memcpy(&size, rest.data(), sizeof(size));
-    const auto part = rest.subspan(sizeof(size), size);
+    const auto part = unpacker.block();
     parts.emplace_back(part.begin(), part.end());
-    rest = rest.subspan(sizeof(size) + size);
   }
+  OCTET_CHECK(unpacker.ok() && unpacker.at_end(), "{} bytes of {} ranks", packed.size(), size());
   return parts;
 }
 

@@ -7,7 +7,8 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
+
+#include "runtime/base/pack.h"
 
 namespace octet {
 namespace {
@@ -25,11 +26,9 @@ MessageLink::MessageLink(UniqueFd socket) : socket_(std::move(socket)) {
 void MessageLink::send(MessageType type, std::span<const std::byte> payload) {
   flush();
   if (type == MessageType::kBeat && !unsent_.empty()) return;
-  const auto size = static_cast<uint32_t>(payload.size());
-  const auto size_bytes = std::as_bytes(std::span(&size, 1));
-  unsent_.insert(unsent_.end(), size_bytes.begin(), size_bytes.end());
-  unsent_.push_back(static_cast<std::byte>(type));
-  unsent_.insert(unsent_.end(), payload.begin(), payload.end());
+  Packer frame;
+  frame.uint32(static_cast<uint32_t>(payload.size())).raw(std::as_bytes(std::span(&type, 1))).raw(payload);
+  unsent_.insert(unsent_.end(), frame.bytes().begin(), frame.bytes().end());
   flush();
 }
 
@@ -62,8 +61,7 @@ void MessageLink::read_available() {
 std::optional<Message> MessageLink::next() {
   read_available();
   if (unread_.size() < kHeaderBytes) return std::nullopt;
-  uint32_t size = 0;
-  std::memcpy(&size, unread_.data(), sizeof(size));
+  const uint32_t size = Unpacker(unread_).uint32();
   const auto type = static_cast<MessageType>(unread_[sizeof(size)]);
   if (size > max_payload_ || type > MessageType::kFailure) {
     closed_ = true;

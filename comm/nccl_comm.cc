@@ -11,8 +11,8 @@
 #include "comm/agreement.h"
 #include "comm/nccl_context.h"
 #include "comm/nccl_group.h"
-#include "comm/pack.h"
 #include "runtime/base/check.h"
+#include "runtime/base/pack.h"
 
 namespace octet {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "comm/agreement.h"
 #include "comm/handshake.h"
-#include "comm/pack.h"
 #include "comm/watch_reception.h"
+#include "runtime/base/pack.h"
 
 namespace octet {
 namespace {
@@ -37,8 +37,7 @@ struct Invitation {
 
 std::vector<std::byte> pack(const Invitation& invitation) {
   Packer packer;
-  packer.text({reinterpret_cast<const char*>(invitation.secret.data()), invitation.secret.size()});
-  packer.number(invitation.port).text(invitation.loopback);
+  packer.block(invitation.secret).number(invitation.port).text(invitation.loopback);
   for (const std::string& address : invitation.addresses) packer.text(address);
   return packer.bytes();
 }
@@ -46,8 +45,7 @@ std::vector<std::byte> pack(const Invitation& invitation) {
 Invitation unpack(std::span<const std::byte> bytes) {
   Unpacker unpacker(bytes);
   Invitation invitation;
-  const std::string secret = unpacker.text();
-  const auto known = unpack_bytes32(std::as_bytes(std::span(secret)));
+  const auto known = unpack_bytes32(unpacker.block());
   if (known.ok()) invitation.secret = *known;
   invitation.port = static_cast<uint16_t>(unpacker.number());
   invitation.loopback = unpacker.text();

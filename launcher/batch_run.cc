@@ -53,12 +53,16 @@ Status BatchRun::fill(Engine& engine, size_t limit) {
 Status BatchRun::submit(Engine& engine, size_t index) {
   BatchLine& line = lines_[index];
   OCTET_RETURN_IF_ERROR(line.request.status());
-  const auto refuse = [&line](const Status& status) {
-    if (line.openai_error.message.empty()) line.openai_error.message = status.message();
+  const auto refuse = [&line](const Status& status, std::string_view field) {
+    OpenAiError& error = line.openai_error;
+    if (line.openai && error.message.empty()) {
+      error.message = status.message();
+      error.param = openai_field(*line.openai, field);
+    }
     return status;
   };
-  auto call = prompts_.build(line.request->input, line.request->params);
-  if (!call.ok()) return refuse(call.status());
+  auto call = prompts_.build(std::move(line.request->input), std::move(line.request->params));
+  if (!call.ok()) return refuse(call.status(), "prompt");
   if (line.openai) {
     OCTET_RETURN_IF_ERROR(check_openai(line, *call));
   } else {
@@ -68,7 +72,7 @@ Status BatchRun::submit(Engine& engine, size_t index) {
   Active active{{line.id, ok_status(), line.openai},
                 std::make_unique<Generation>(*std::move(call), session_.tokenizer())};
   const Status submitted = active.generation->submit(engine, [this, index] { finished_.push_back(index); });
-  if (!submitted.ok()) return refuse(submitted);
+  if (!submitted.ok()) return refuse(submitted, submitted.field());
   active_.emplace(index, std::move(active));
   return ok_status();
 }

@@ -4,14 +4,16 @@
 
 namespace octet {
 
-Result<int64_t> LocalGenerator::count_tokens(const PromptSource& source) {
-  OCTET_ASSIGN_OR_RETURN(const GenerateCall call, prompts_.build(source, {}));
-  return std::ssize(call.request.prompt);
+Result<PreparedPrompt> LocalGenerator::prepare(PromptSource source) {
+  OCTET_ASSIGN_OR_RETURN(GenerateCall call, prompts_.build(std::move(source), {}));
+  const int64_t num_tokens = std::ssize(call.request.prompt);
+  return PreparedPrompt{num_tokens, std::move(call)};
 }
 
-Status LocalGenerator::check(const PromptSource& source, const GenerationParams& params) {
-  OCTET_ASSIGN_OR_RETURN(GenerateCall call, prompts_.build(source, params));
-  return Generation(std::move(call), session_.tokenizer()).validate(session_.request_bounds());
+Status LocalGenerator::check(PreparedPrompt& prompt, const GenerationParams& params) {
+  auto& call = std::get<GenerateCall>(prompt.content);
+  call.request.params = params;
+  return check_generation(call, session_.tokenizer(), session_.request_bounds());
 }
 
 Status LocalGenerator::load() {
@@ -20,9 +22,10 @@ Status LocalGenerator::load() {
   return ok_status();
 }
 
-Status LocalGenerator::generate(const PromptSource& source, const GenerationParams& params,
-                                const GenerationHooks& hooks, GenerationResult& result) {
-  OCTET_ASSIGN_OR_RETURN(GenerateCall call, prompts_.build(source, params));
+Status LocalGenerator::generate(PreparedPrompt prompt, const GenerationParams& params, const GenerationHooks& hooks,
+                                GenerationResult& result) {
+  auto& call = std::get<GenerateCall>(prompt.content);
+  call.request.params = params;
   Generation generation(std::move(call), session_.tokenizer(), hooks.on_text);
   OCTET_RETURN_IF_ERROR(generation.submit(*engine_));
   Status status;

@@ -17,10 +17,10 @@ class LocalGenerator final : public Generator {
 
   const GenerationDefaults& defaults() const override { return session_.generation_defaults(); }
   int64_t max_context() const override { return session_.request_bounds().max_context; }
-  Result<int64_t> count_tokens(const PromptSource& source) override;
-  Status check(const PromptSource& source, const GenerationParams& params) override;
+  Result<PreparedPrompt> prepare(PromptSource source) override;
+  Status check(PreparedPrompt& prompt, const GenerationParams& params) override;
   Status load() override;
-  Status generate(const PromptSource& source, const GenerationParams& params, const GenerationHooks& hooks,
+  Status generate(PreparedPrompt prompt, const GenerationParams& params, const GenerationHooks& hooks,
                   GenerationResult& result) override;
 
  private:

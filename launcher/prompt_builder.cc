@@ -51,8 +51,8 @@ Result<const ChatTemplate*> PromptBuilder::chat_template(const Tokenizer& tokeni
   return &*template_;
 }
 
-Status PromptBuilder::build_answer(const Conversation& conversation, GenerateCall& call) {
-  std::vector<ChatMessage> messages = conversation.messages;
+Status PromptBuilder::build_answer(Conversation conversation, GenerateCall& call) {
+  std::vector<ChatMessage>& messages = conversation.messages;
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!is_valid_utf8(messages[i].content)) return invalid_input("message {}: is not UTF-8", i + 1);
   }
@@ -65,7 +65,7 @@ Status PromptBuilder::build_answer(const Conversation& conversation, GenerateCal
   return ok_status();
 }
 
-Result<GenerateCall> PromptBuilder::build(const PromptSource& source, GenerationParams params) {
+Result<GenerateCall> PromptBuilder::build(PromptSource source, GenerationParams params) {
   GenerateCall call;
   call.request.params = std::move(params);
   call.request.eos_ids = session_.special_tokens().end;
@@ -73,10 +73,10 @@ Result<GenerateCall> PromptBuilder::build(const PromptSource& source, Generation
     OCTET_ASSIGN_OR_RETURN(const Tokenizer* tokenizer, session_.require_tokenizer());
     OCTET_RETURN_IF_ERROR(check_utf8(prompt->text, "the prompt"));
     call.request.prompt = tokenizer->with_special_tokens(tokenizer->encode_prompt(prompt->text, prompt->parse_special));
-  } else if (const auto* ids = std::get_if<std::vector<TokenId>>(&source)) {
-    call.request.prompt = *ids;
+  } else if (auto* ids = std::get_if<std::vector<TokenId>>(&source)) {
+    call.request.prompt = std::move(*ids);
   } else {
-    OCTET_RETURN_IF_ERROR(build_answer(std::get<Conversation>(source), call));
+    OCTET_RETURN_IF_ERROR(build_answer(std::get<Conversation>(std::move(source)), call));
   }
   return call;
 }

@@ -46,12 +46,12 @@ class PromptBuilder {
 
   // kInvalidInput where the model has no tokenizer for text, no template for a conversation, or the conversation breaks
   // the rules.
-  Result<GenerateCall> build(const PromptSource& source, GenerationParams params);
+  Result<GenerateCall> build(PromptSource source, GenerationParams params);
 
  private:
   // Opened when the first conversation comes: without one, an unknown template is nobody's trouble.
   Result<const ChatTemplate*> chat_template(const Tokenizer& tokenizer);
-  Status build_answer(const Conversation& conversation, GenerateCall& call);
+  Status build_answer(Conversation conversation, GenerateCall& call);
 
   const Session& session_;
   ChatFlags flags_;

@@ -12,26 +12,28 @@ Result<std::unique_ptr<RemoteGenerator>> RemoteGenerator::connect(const ClientFl
   return generator;
 }
 
-PromptSource RemoteGenerator::prepare(const PromptSource& source) const {
-  const auto* conversation = std::get_if<Conversation>(&source);
-  if (conversation == nullptr || !safe_prompt_) return source;
-  return Conversation(with_safe_prompt(conversation->messages), conversation->continue_last);
-}
-
 Result<int64_t> RemoteGenerator::count_tokens(const PromptSource& source) {
   if (const auto* ids = std::get_if<std::vector<TokenId>>(&source)) return std::ssize(*ids);
   std::vector<TokenId> ids;
-  OCTET_RETURN_IF_ERROR(client_->tokenize(prepare(source), ids).status);
+  OCTET_RETURN_IF_ERROR(client_->tokenize(source, ids).status);
   return std::ssize(ids);
 }
 
-Status RemoteGenerator::check(const PromptSource& source, const GenerationParams&) {
-  return count_tokens(source).status();
+Result<PreparedPrompt> RemoteGenerator::prepare(PromptSource source) {
+  auto* conversation = std::get_if<Conversation>(&source);
+  if (conversation != nullptr && safe_prompt_) {
+    conversation->messages = with_safe_prompt(std::move(conversation->messages));
+  }
+  OCTET_ASSIGN_OR_RETURN(const int64_t num_tokens, count_tokens(source));
+  return PreparedPrompt{num_tokens, std::move(source)};
 }
 
-Status RemoteGenerator::generate(const PromptSource& source, const GenerationParams& params,
-                                 const GenerationHooks& hooks, GenerationResult& result) {
-  ClientCall call{.model = model_.name, .input = prepare(source), .params = params};
+// What the service refuses it says when it is asked.
+Status RemoteGenerator::check(PreparedPrompt&, const GenerationParams&) { return ok_status(); }
+
+Status RemoteGenerator::generate(PreparedPrompt prompt, const GenerationParams& params, const GenerationHooks& hooks,
+                                 GenerationResult& result) {
+  ClientCall call{.model = model_.name, .input = std::get<PromptSource>(std::move(prompt.content)), .params = params};
   if (!call.params.sampling.seed) call.params.sampling.seed = draw_seed();
   result = {};
   result.seed = *call.params.sampling.seed;

@@ -20,16 +20,16 @@ class RemoteGenerator final : public Generator {
 
   const GenerationDefaults& defaults() const override { return model_.defaults; }
   int64_t max_context() const override { return model_.max_context; }
-  Result<int64_t> count_tokens(const PromptSource& source) override;
-  Status check(const PromptSource& source, const GenerationParams& params) override;
+  Result<PreparedPrompt> prepare(PromptSource source) override;
+  Status check(PreparedPrompt& prompt, const GenerationParams& params) override;
   Status load() override { return ok_status(); }  // it is loaded
-  Status generate(const PromptSource& source, const GenerationParams& params, const GenerationHooks& hooks,
+  Status generate(PreparedPrompt prompt, const GenerationParams& params, const GenerationHooks& hooks,
                   GenerationResult& result) override;
 
  private:
   RemoteGenerator(std::unique_ptr<ServiceClient> client, int patience, bool safe_prompt)
       : client_(std::move(client)), patience_(patience), safe_prompt_(safe_prompt) {}
-  PromptSource prepare(const PromptSource& source) const;
+  Result<int64_t> count_tokens(const PromptSource& source);
 
   std::unique_ptr<ServiceClient> client_;
   std::chrono::seconds patience_;

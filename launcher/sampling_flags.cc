@@ -1,6 +1,9 @@
 #include "launcher/sampling_flags.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <type_traits>
+#include <utility>
 
 #include "runtime/base/quote.h"
 
@@ -24,41 +27,34 @@ nlohmann::json bias_object(const std::vector<std::string>& entries) {
 
 }  // namespace
 
-void SamplingFlags::add(CLI::App& app, const char* name, const char* param, Kind kind, const char* type,
-                        const char* help) {
-  Flag& flag = flags_.emplace_back(Flag{name, param, kind, nullptr, {}});
-  if (kind == Kind::kSwitch) {
-    flag.option = app.add_flag(std::string("--") + name)->description(help);
+SamplingFlags::Kind SamplingFlags::kind_of(const GenerationParam& param) {
+  const GenerationParams defaults;
+  return visit_param(param, defaults, []<typename Member>(const Member&) {
+    if constexpr (std::is_same_v<Member, bool>) return Kind::kSwitch;
+    if constexpr (std::is_same_v<Member, std::string>) return Kind::kText;
+    if constexpr (std::is_same_v<Member, std::vector<std::string>>) return Kind::kTexts;
+    if constexpr (std::is_same_v<Member, std::vector<TokenId>>) return Kind::kNumbers;
+    if constexpr (std::is_same_v<Member, std::map<TokenId, double>>) return Kind::kMap;
+    return Kind::kNumber;
+  });
+}
+
+void SamplingFlags::add(CLI::App& app, const GenerationParam& param) {
+  std::string name = *param.flag == '\0' ? param.name : param.flag;
+  std::ranges::replace(name, '_', '-');
+  Flag& flag = flags_.emplace_back(Flag{&param, std::move(name), kind_of(param), nullptr, {}});
+  if (flag.kind == Kind::kSwitch) {
+    flag.option = app.add_flag("--" + flag.name)->description(param.help);
   } else {
-    flag.option = app.add_option(std::string("--") + name, flag.values, help)->type_name(type);
+    flag.option = app.add_option("--" + flag.name, flag.values, param.help)->type_name(param.value_name);
     flag.option->allow_extra_args(false);
-    if (kind == Kind::kNumber || kind == Kind::kText) flag.option->expected(1);
+    if (flag.kind == Kind::kNumber || flag.kind == Kind::kText) flag.option->expected(1);
   }
   flag.option->group("Sampling");
 }
 
 void SamplingFlags::declare(CLI::App& app) {
-  add(app, "max-tokens", "max_tokens", Kind::kNumber, "N", "most tokens of output");
-  add(app, "min-tokens", "min_tokens", Kind::kNumber, "N", "no EOS or stop token before this many");
-  add(app, "temperature", "temperature", Kind::kNumber, "X", "0: always the most probable token; 1: as the model says");
-  add(app, "top-k", "top_k", Kind::kNumber, "N", "choose among the N most probable tokens; 0: off");
-  add(app, "top-p", "top_p", Kind::kNumber, "X", "choose among the fewest tokens that together have this probability");
-  add(app, "min-p", "min_p", Kind::kNumber, "X", "drop tokens less probable than X times the most probable one");
-  add(app, "repetition-penalty", "repetition_penalty", Kind::kNumber, "X",
-      "above 1: tokens seen before become less likely");
-  add(app, "frequency-penalty", "frequency_penalty", Kind::kNumber, "X",
-      "taken off a logit for each time it was put out");
-  add(app, "presence-penalty", "presence_penalty", Kind::kNumber, "X", "taken off the logits of tokens put out before");
-  add(app, "logit-bias", "logit_bias", Kind::kMap, "ID=X", "add X to the logit of token ID (repeatable)");
-  add(app, "seed", "seed", Kind::kNumber, "N", "of the draws; unset: drawn, and reported by --json");
-  add(app, "stop", "stop", Kind::kTexts, "TEXT", "end the output before this text (repeatable)");
-  add(app, "stop-token-id", "stop_token_ids", Kind::kNumbers, "ID", "end the output at this token (repeatable)");
-  add(app, "ignore-eos", "ignore_eos", Kind::kSwitch, "", "go on after an end-of-sequence token");
-  add(app, "logprobs", "logprobs", Kind::kNumber, "N",
-      "report each token's log-probability and the N most probable (--json)");
-  add(app, "cache-salt", "cache_salt", Kind::kText, "TEXT",
-      "share cached beginnings of prompts only with requests of the same text");
-  add(app, "num-samples", "num_samples", Kind::kNumber, "N", "independent outputs of the prompt");
+  for (const GenerationParam& param : generation_params()) add(app, param);
 }
 
 Status SamplingFlags::check_numbers(const Flag& flag) {
@@ -73,34 +69,32 @@ Status SamplingFlags::check_numbers(const Flag& flag) {
   return ok_status();
 }
 
+nlohmann::json SamplingFlags::value_of(const Flag& flag) {
+  nlohmann::json value;
+  switch (flag.kind) {
+    case Kind::kNumber:
+      return number(flag.values.back());
+    case Kind::kTexts:
+      return flag.values;
+    case Kind::kText:
+      return flag.values.back();
+    case Kind::kNumbers:
+      for (const std::string& text : flag.values) value.push_back(number(text));
+      return value;
+    case Kind::kMap:
+      return bias_object(flag.values);
+    case Kind::kSwitch:
+      return flag.option->as<bool>();
+  }
+  return value;
+}
+
 Result<GenerationParams> SamplingFlags::params(const GenerationDefaults& defaults) const {
-  GenerationParams params;
-  params.sampling = defaults.sampling();
+  GenerationParams params{.sampling = defaults};
   for (const Flag& flag : flags_) {
     if (flag.option->count() == 0) continue;
     OCTET_RETURN_IF_ERROR(check_numbers(flag));
-    nlohmann::json value;
-    switch (flag.kind) {
-      case Kind::kNumber:
-        value = number(flag.values.back());
-        break;
-      case Kind::kTexts:
-        value = flag.values;
-        break;
-      case Kind::kText:
-        value = flag.values.back();
-        break;
-      case Kind::kNumbers:
-        for (const std::string& text : flag.values) value.push_back(number(text));
-        break;
-      case Kind::kMap:
-        value = bias_object(flag.values);
-        break;
-      case Kind::kSwitch:
-        value = flag.option->as<bool>();
-        break;
-    }
-    const Status status = set_generation_param(flag.param, value, params);
+    const Status status = set_generation_param(flag.param->name, value_of(flag), params);
     if (status.ok()) continue;
     const std::string given = flag.kind == Kind::kNumber ? " " + quote(flag.values.back()) : "";
     return invalid_input("--{}{}: {}", flag.name, given, status.message());

@@ -3,15 +3,17 @@
 
 #include <CLI/CLI.hpp>
 #include <list>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/engine/generation_params.h"
+#include "runtime/checkpoint/generation_params.h"
 
 namespace octet {
 
+// A flag for each of generation_params().
 class SamplingFlags {
  public:
   void declare(CLI::App& app);
@@ -21,15 +23,17 @@ class SamplingFlags {
  private:
   enum class Kind { kNumber, kText, kTexts, kNumbers, kMap, kSwitch };
   struct Flag {
-    const char* name;   // without dashes
-    const char* param;  // its name for set_generation_param
+    const GenerationParam* param;
+    std::string name;  // without dashes in front
     Kind kind;
     CLI::Option* option = nullptr;
     std::vector<std::string> values;
   };
+  static Kind kind_of(const GenerationParam& param);
   // Whether what should be numbers is.
   static Status check_numbers(const Flag& flag);
-  void add(CLI::App& app, const char* name, const char* param, Kind kind, const char* type, const char* help);
+  static nlohmann::json value_of(const Flag& flag);
+  void add(CLI::App& app, const GenerationParam& param);
 
   std::list<Flag> flags_;  // options point at the values
 };

@@ -1,8 +1,8 @@
+#include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 
 #include "launcher/checkup/checkup.h"
-#include "launcher/output.h"
 #include "runtime/base/host_limits.h"
 #include "runtime/base/human_bytes.h"
 

@@ -80,7 +80,8 @@ class ChatCommand final : public Command {
   Status try_out(Generator& generator) const {
     auto messages = messages_;
     messages.push_back({"user", "?"});
-    return generator.check(messages, params_);
+    OCTET_ASSIGN_OR_RETURN(PreparedPrompt prompt, generator.prepare(std::move(messages)));
+    return generator.check(prompt, params_);
   }
 
   // False at the end of the input, and when an interrupt comes instead of a line.
@@ -95,8 +96,8 @@ class ChatCommand final : public Command {
   Status converse(Generator& generator, const std::string& line) {
     messages_.push_back({"user", line});
     std::string answer;
-    Status status = make_room(generator);
-    if (status.ok()) status = stream_answer(generator, answer);
+    auto prompt = prepare_with_room(generator);
+    Status status = prompt.ok() ? stream_answer(generator, *std::move(prompt), answer) : prompt.status();
     if (answer.empty()) {  // formats have no place for an empty answer
       messages_.pop_back();
     } else {
@@ -105,20 +106,20 @@ class ChatCommand final : public Command {
     return status;
   }
 
-  // Takes the oldest exchanges out of the conversation where they leave no room for an answer.
-  Status make_room(Generator& generator) {
+  // The conversation as a prompt; without its oldest exchanges where they leave no room for an answer.
+  Result<PreparedPrompt> prepare_with_room(Generator& generator) {
     const int64_t max_context = generator.max_context();
     while (true) {
-      OCTET_ASSIGN_OR_RETURN(const int64_t num_tokens, generator.count_tokens(messages_));
-      const bool has_room = num_tokens + answer_room(max_context) <= max_context;
-      if (has_room || messages_.size() < num_kept_ + 3) return ok_status();
+      OCTET_ASSIGN_OR_RETURN(PreparedPrompt prompt, generator.prepare(messages_));
+      const bool has_room = prompt.num_tokens + answer_room(max_context) <= max_context;
+      if (has_room || messages_.size() < num_kept_ + 3) return prompt;
       log_warning("the oldest message and its answer leave the context of {} tokens", max_context);
       const auto oldest = messages_.begin() + static_cast<std::ptrdiff_t>(num_kept_);
       messages_.erase(oldest, oldest + 2);
     }
   }
 
-  Status stream_answer(Generator& generator, std::string& answer) {
+  Status stream_answer(Generator& generator, PreparedPrompt prompt, std::string& answer) {
     Status output_status = num_answers_++ > 0 && separates_ ? print("\n") : ok_status();
     GenerationHooks hooks;
     hooks.on_text = [&](int64_t, const std::string& text) {
@@ -131,7 +132,7 @@ class ChatCommand final : public Command {
       return stopped || !output_status.ok();
     };
     GenerationResult result;
-    Status status = generator.generate(messages_, params_, hooks, result);
+    Status status = generator.generate(std::move(prompt), params_, hooks, result);
     if (!result.outputs.empty()) {
       answer = result.outputs.front().text;
       if (status.ok()) status = result.outputs.front().status;

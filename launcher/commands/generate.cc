@@ -116,16 +116,14 @@ class GenerateCommand final : public Command {
   Status generate(Generator& generator) {
     OCTET_ASSIGN_OR_RETURN(const std::string text, read_source());
     OCTET_ASSIGN_OR_RETURN(GenerationParams params, sampling_.params(generator.defaults()));
-    OCTET_ASSIGN_OR_RETURN(const PromptSource source, parse_source(text));
-    if (!params.max_tokens) {
-      OCTET_ASSIGN_OR_RETURN(const int64_t num_tokens, generator.count_tokens(source));
-      apply_default_max_tokens(params, num_tokens, generator.max_context());
-    }
-    OCTET_RETURN_IF_ERROR(generator.check(source, params));
+    OCTET_ASSIGN_OR_RETURN(PromptSource source, parse_source(text));
+    const bool is_text = std::holds_alternative<TextPrompt>(source);
+    OCTET_ASSIGN_OR_RETURN(PreparedPrompt prompt, generator.prepare(std::move(source)));
+    apply_default_max_tokens(params, prompt.num_tokens, generator.max_context());
+    OCTET_RETURN_IF_ERROR(generator.check(prompt, params));
     OCTET_RETURN_IF_ERROR(generator.load());
     const bool stream = !json_ && params.num_samples == 1;
     // A terminal shows the prompt in front of the output.
-    const bool is_text = std::holds_alternative<TextPrompt>(source);
     if (stream && is_text && output_is_terminal()) OCTET_RETURN_IF_ERROR(print(text));
     Status output_status;
     GenerationHooks hooks;
@@ -134,7 +132,7 @@ class GenerateCommand final : public Command {
     };
     hooks.should_stop = [&] { return !output_status.ok() || !check_interrupted().ok(); };
     GenerationResult result;
-    const Status status = generator.generate(source, params, hooks, result);
+    const Status status = generator.generate(std::move(prompt), params, hooks, result);
     OCTET_RETURN_IF_ERROR(output_status);
     const Status ended = status.ok() ? check_interrupted() : status;
     if (!ended.ok() && stream && result.num_tokens() > 0) OCTET_RETURN_IF_ERROR(print("\n"));

@@ -4,7 +4,7 @@
 
 #include <sstream>
 
-#include "comm/pack.h"
+#include "runtime/base/pack.h"
 
 namespace octet {
 namespace {
@@ -15,21 +15,16 @@ constexpr uint32_t kMaxHello = 1024;
 constexpr uint32_t kMaxReport = 1 << 16;
 
 Bytes framed(const Packer& message) {
-  const auto size = static_cast<uint32_t>(message.bytes().size());
-  const auto size_bytes = std::as_bytes(std::span(&size, 1));
-  Bytes bytes(size_bytes.begin(), size_bytes.end());
-  bytes.insert(bytes.end(), message.bytes().begin(), message.bytes().end());
-  return bytes;
+  return Packer().uint32(static_cast<uint32_t>(message.bytes().size())).raw(message.bytes()).take();
 }
 
 // The payload of the first frame, which stays in `unread`.
 Result<std::optional<std::span<const std::byte>>> first_payload(const Bytes& unread, uint32_t most) {
-  uint32_t size = 0;
-  if (unread.size() < sizeof(size)) return std::optional<std::span<const std::byte>>();
-  std::memcpy(&size, unread.data(), sizeof(size));
+  Unpacker unpacker(unread);
+  const uint32_t size = unpacker.uint32();
   if (size > most) return failed("a message of {} bytes", size);
-  if (unread.size() < sizeof(size) + size) return std::optional<std::span<const std::byte>>();
-  return std::optional(std::span<const std::byte>(unread).subspan(sizeof(size), size));
+  const auto payload = unpacker.raw(size);
+  return unpacker.ok() ? std::optional(payload) : std::nullopt;
 }
 
 void drop_frame(Bytes& unread, size_t payload) {

@@ -5,12 +5,23 @@
 #include <array>
 
 namespace octet {
+namespace {
+
+constexpr std::array<const char*, 5> kUnits{"B", "KB", "MB", "GB", "TB"};
+
+// `scaled` of the unit.
+std::string text_of(double scaled, size_t unit, int digits) {
+  return fmt::format("{:.{}f} {}", scaled, digits, kUnits[unit]);
+}
+
+}  // namespace
 
 std::string human_bytes(double bytes) {
-  constexpr std::array<const char*, 5> kUnits{"B", "KB", "MB", "GB", "TB"};
   size_t unit = 0;
   for (; bytes >= 1000 && unit + 1 < kUnits.size(); ++unit) bytes /= 1000;
-  return fmt::format("{:.{}f} {}", bytes, unit == 0 || bytes >= 100 ? 0 : 1, kUnits[unit]);
+  return text_of(bytes, unit, unit == 0 || bytes >= 100 ? 0 : 1);
 }
+
+std::string megabytes(double bytes) { return text_of(bytes / 1e6, 2, 1); }
 
 }  // namespace octet

@@ -93,7 +93,7 @@ const json* JsonFields::find(const char* key) const {
 }
 
 void JsonFields::refuse(const char* key, const json& value, const std::string& bound) {
-  if (status_.ok()) status_ = invalid_input("{}{} is {}; it must be {}", prefix_, key, shown(value), bound);
+  if (status_.ok()) status_ = invalid_field(prefix_ + key, "is {}; it must be {}", shown(value), bound);
 }
 
 int64_t JsonFields::checked_integer(const char* key, const json& value, int64_t minimum, int64_t maximum) {
@@ -108,7 +108,7 @@ int64_t JsonFields::checked_integer(const char* key, const json& value, int64_t 
 int64_t JsonFields::integer(const char* key, int64_t minimum, int64_t maximum) {
   if (const json* value = find(key)) return checked_integer(key, *value, minimum, maximum);
   if (status_.ok()) {
-    status_ = invalid_input("{}{} is missing; it must be an integer from {} to {}", prefix_, key, minimum, maximum);
+    status_ = invalid_field(prefix_ + key, "is missing; it must be an integer from {} to {}", minimum, maximum);
   }
   return minimum;
 }

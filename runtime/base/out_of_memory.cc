@@ -4,12 +4,11 @@
 #include <exception>
 
 #include "runtime/base/host_limits.h"
+#include "runtime/base/human_bytes.h"
 #include "runtime/base/log.h"
 
 namespace octet {
 namespace {
-
-std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
 
 // An exception that nobody took, or a thread that nobody joined: told as everything else is. Out of memory is an end
 // like others; the rest is a crash.
@@ -36,10 +35,10 @@ std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_ca
 Status out_of_memory(const std::bad_alloc& error) {
   std::string line = "out of memory";
   const auto* large = dynamic_cast<const OutOfMemory*>(&error);
-  if (large != nullptr)
-    line += fmt::format(": {} more were asked for", megabytes(static_cast<int64_t>(large->bytes())));
+  if (large != nullptr) line += fmt::format(": {} more were asked for", megabytes(static_cast<double>(large->bytes())));
   if (const auto bound = tightest_memory(KernelFiles())) {
-    line += fmt::format("; {} has {} of {} left", bound->name, megabytes(bound->available), megabytes(bound->limit));
+    line += fmt::format("; {} has {} of {} left", bound->name, megabytes(static_cast<double>(bound->available)),
+                        megabytes(static_cast<double>(bound->limit)));
   }
   return {StatusCode::kFailed, std::move(line)};
 }

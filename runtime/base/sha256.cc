@@ -17,7 +17,7 @@ Sha256 sha256(std::string_view bytes) {
 
 std::string to_hex(const Sha256& hash) { return fmt::format("{:02x}", fmt::join(hash, "")); }
 
-bool equal_in_constant_time(const Sha256& a, const Sha256& b) {
+bool equal_in_constant_time(std::span<const std::byte, 32> a, std::span<const std::byte, 32> b) {
   return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 

@@ -4,8 +4,10 @@
 
 #include <fmt/format.h>
 
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -20,20 +22,33 @@ enum class StatusCode {
   kInterrupted,   // the user asked to stop: exit code 130
 };
 
+// Small, and nothing is allocated while all is well. Copies share what they say.
 class [[nodiscard]] Status {
  public:
   Status() = default;
-  Status(StatusCode code, std::string message) : code_(code), message_(std::move(message)) {}
+  Status(StatusCode code, std::string message);
+  // An error in one field of what was given, as whoever checks it calls the field: its message is the name, a space and
+  // `description` ("top_p 1.5 is not in (0, 1]").
+  Status(StatusCode code, std::string_view field, std::string_view description);
 
-  bool ok() const { return code_ == StatusCode::kOk; }
-  StatusCode code() const { return code_; }
-  const std::string& message() const { return message_; }
+  bool ok() const { return error_ == nullptr; }
+  StatusCode code() const { return ok() ? StatusCode::kOk : error_->code; }
+  const std::string& message() const;
+  // The field that is wrong; empty where the error names none.
+  const std::string& field() const;
+  // The message without the field in front.
+  std::string_view description() const;
   // The process exit code that this status stands for.
   int exit_code() const;
 
  private:
-  StatusCode code_ = StatusCode::kOk;
-  std::string message_;
+  struct Error {
+    StatusCode code;
+    std::string message;
+    std::string field;
+  };
+
+  std::shared_ptr<const Error> error_;  // null: ok
 };
 
 inline Status ok_status() { return {}; }
@@ -41,6 +56,12 @@ inline Status ok_status() { return {}; }
 template <typename... Args>
 Status invalid_input(fmt::format_string<Args...> format, Args&&... args) {
   return {StatusCode::kInvalidInput, fmt::format(format, std::forward<Args>(args)...)};
+}
+
+// The same in one field of what was given.
+template <typename... Args>
+Status invalid_field(std::string_view field, fmt::format_string<Args...> format, Args&&... args) {
+  return {StatusCode::kInvalidInput, field, fmt::format(format, std::forward<Args>(args)...)};
 }
 
 template <typename... Args>

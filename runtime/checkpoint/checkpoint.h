@@ -18,17 +18,8 @@
 
 namespace octet {
 
-// Sampling defaults from generation_config.json; absent values are the neutral ones.
-struct GenerationDefaults {
-  double temperature = 1.0;
-  int64_t top_k = 0;  // 0: off
-  double top_p = 1.0;
-  double min_p = 0.0;
-  double repetition_penalty = 1.0;
-
-  // Of a request that says nothing.
-  SamplingParams sampling() const;
-};
+// Sampling defaults from generation_config.json; absent values are the neutral ones. No seed and no bias among them.
+using GenerationDefaults = SamplingParams;
 
 struct AttentionTensors {
   MatrixSource norm;        // [1, hidden]

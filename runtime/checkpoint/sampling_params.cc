@@ -1,30 +1,54 @@
 #include "runtime/checkpoint/sampling_params.h"
 
-#include <cmath>
+#include <algorithm>
 #include <random>
 #include <string_view>
+
+#include "runtime/checkpoint/generation_params.h"
 
 namespace octet {
 namespace {
 
-constexpr double kMaxLogitBias = 100.0;
-
-// NaN is outside every range.
-Status check_range(std::string_view name, double value, double low, double high) {
-  if (value >= low && value <= high) return ok_status();
-  return invalid_input("{} {} is not in [{}, {}]", name, value, low, high);
-}
-
-Status check_logit_bias(const std::map<TokenId, double>& logit_bias, int64_t vocab_size) {
-  for (const auto& [token_id, bias] : logit_bias) {
-    if (token_id < 0 || token_id >= vocab_size) {
-      return invalid_input("logit_bias token {} is not in [0, {})", token_id, vocab_size);
-    }
-    OCTET_RETURN_IF_ERROR(
-        check_range(fmt::format("logit_bias of token {}:", token_id), bias, -kMaxLogitBias, kMaxLogitBias));
+// Those that are checked here, in the order in which they are applied.
+std::vector<const GenerationParam*> params_by_step() {
+  std::vector<const GenerationParam*> params;
+  for (const GenerationParam& param : generation_params()) {
+    if (param.step > 0) params.push_back(&param);
   }
-  return ok_status();
+  std::ranges::sort(params, {}, &GenerationParam::step);
+  return params;
 }
+
+// prefix: what stands between the name and the value.
+template <typename Number>
+Status check_range(const GenerationParam& param, Number value, const std::string& prefix = "") {
+  const ParamRange& range = param.range;
+  if (range.contains(static_cast<double>(value))) return ok_status();
+  if (range.most == std::numeric_limits<double>::infinity()) {
+    return invalid_field(param.name, "{}{} is below {}{}", prefix, value, range.least, range.hint);
+  }
+  return invalid_field(param.name, "{}{} is not in {}{}, {}]{}", prefix, value, range.is_above_least ? '(' : '[',
+                       range.least, range.most, range.hint);
+}
+
+// What is wrong with one parameter's value, whatever its type.
+struct Checker {
+  const GenerationParam& param;
+  int64_t vocab_size;
+
+  Status operator()(double value) const { return check_range(param, value); }
+  Status operator()(int64_t value) const { return check_range(param, value); }
+  Status operator()(const std::optional<uint64_t>&) const { return ok_status(); }
+  Status operator()(const std::map<TokenId, double>& biases) const {
+    for (const auto& [token_id, bias] : biases) {
+      if (token_id < 0 || token_id >= vocab_size) {
+        return invalid_field(param.name, "token {} is not in [0, {})", token_id, vocab_size);
+      }
+      OCTET_RETURN_IF_ERROR(check_range(param, bias, fmt::format("of token {}: ", token_id)));
+    }
+    return ok_status();
+  }
+};
 
 }  // namespace
 
@@ -33,16 +57,18 @@ bool SamplingParams::changes_logits() const {
 }
 
 Status SamplingParams::validate(int64_t vocab_size) const {
-  OCTET_RETURN_IF_ERROR(check_logit_bias(logit_bias, vocab_size));
-  OCTET_RETURN_IF_ERROR(
-      check_range("repetition_penalty", repetition_penalty, kMinRepetitionPenalty, kMaxRepetitionPenalty));
-  OCTET_RETURN_IF_ERROR(check_range("frequency_penalty", frequency_penalty, -2.0, 2.0));
-  OCTET_RETURN_IF_ERROR(check_range("presence_penalty", presence_penalty, -2.0, 2.0));
-  OCTET_RETURN_IF_ERROR(check_range("temperature", temperature, 0.0, kMaxTemperature));
-  if (top_k < 0) return invalid_input("top_k {} is below 0 (0: off)", top_k);
-  if (!(top_p > 0.0 && top_p <= 1.0)) return invalid_input("top_p {} is not in (0, 1]", top_p);
-  OCTET_RETURN_IF_ERROR(check_range("min_p", min_p, 0.0, 1.0));
-  if (!greedy() && !seed) return invalid_input("seed is not set, and temperature {} draws", temperature);
+  static const std::vector<const GenerationParam*> params = params_by_step();
+  for (const GenerationParam* param : params) {
+    const auto check = [&]<typename Member>(const Member member) {
+      if constexpr (requires { this->*member; }) {
+        return Checker{*param, vocab_size}(this->*member);
+      } else {
+        return ok_status();  // not of these
+      }
+    };
+    OCTET_RETURN_IF_ERROR(std::visit(check, param->member));
+  }
+  if (!greedy() && !seed) return invalid_field("seed", "is not set, and temperature {} draws", temperature);
   return ok_status();
 }
 

@@ -10,12 +10,8 @@
 
 namespace octet {
 
-// Bounds of the members below.
-inline constexpr double kMinRepetitionPenalty = 0.1;
-inline constexpr double kMaxRepetitionPenalty = 10.0;
-inline constexpr double kMaxTemperature = 2.0;
-
-// The members are applied in the order in which they stand here; the defaults change nothing.
+// The members are applied in the order in which they stand here; the defaults change nothing. Their bounds are in the
+// table of generation_params().
 struct SamplingParams {
   std::map<TokenId, double> logit_bias = {};  // added to the logit of a token; [-100, 100]
   double repetition_penalty =
@@ -31,7 +27,7 @@ struct SamplingParams {
   bool greedy() const { return temperature == 0.0; }
   // Whether anything before the temperature is asked for.
   bool changes_logits() const;
-  // kInvalidInput naming the first member that is out of its bounds, its value and the bounds.
+  // kInvalidInput naming the first member, in the order above, that is out of its bounds, its value and the bounds.
   Status validate(int64_t vocab_size) const;
 };
 

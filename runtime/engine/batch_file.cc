@@ -30,7 +30,7 @@ Result<std::vector<TokenId>> read_ids(const json& object) {
   JsonFields fields(object);
   const auto ids = fields.token_ids("ids", std::numeric_limits<TokenId>::max());
   OCTET_RETURN_IF_ERROR(fields.status());
-  if (!object["ids"].is_array()) return invalid_input("ids is {}, not an array", object["ids"].type_name());
+  if (!object["ids"].is_array()) return invalid_field("ids", "is {}, not an array", object["ids"].type_name());
   return *ids;
 }
 
@@ -38,15 +38,14 @@ Result<std::vector<TokenId>> read_ids(const json& object) {
 Result<bool> read_flag(const json& object, const char* name) {
   const auto flag = object.find(name);
   if (flag == object.end()) return false;
-  if (!flag->is_boolean()) return invalid_input("{} is {}, not true or false", name, flag->type_name());
+  if (!flag->is_boolean()) return invalid_field(name, "is {}, not true or false", flag->type_name());
   return flag->get<bool>();
 }
 
 // A flag belongs to one kind of input.
 Status check_flags(const json& object) {
   for (const auto& [flag, input] : {std::pair("parse_special", "prompt"), std::pair("continue_last", "messages")}) {
-    if (object.contains(flag) && !object.contains(input))
-      return invalid_input("{} has no effect without {}", flag, input);
+    if (object.contains(flag) && !object.contains(input)) return invalid_field(flag, "has no effect without {}", input);
   }
   return ok_status();
 }
@@ -54,7 +53,7 @@ Status check_flags(const json& object) {
 Status read_input(const json& object, const std::string& key, BatchRequest& request) {
   const json& value = object[key];
   if (key == "prompt") {
-    if (!value.is_string()) return invalid_input("prompt is {}, not a string", value.type_name());
+    if (!value.is_string()) return invalid_field("prompt", "is {}, not a string", value.type_name());
     OCTET_ASSIGN_OR_RETURN(const bool parse_special, read_flag(object, "parse_special"));
     request.input = TextPrompt(value.get<std::string>(), parse_special);
   } else if (key == "ids") {
@@ -72,7 +71,7 @@ Result<BatchRequest> read_request(const json& object, const GenerationParams& de
   int num_inputs = 0;
   for (const auto& [key, value] : object.items()) {
     if (key == "id") {
-      if (!is_id(value)) return invalid_input("id is {}, not a string or an integer", value.type_name());
+      if (!is_id(value)) return invalid_field("id", "is {}, not a string or an integer", value.type_name());
     } else if (key == "parse_special" || key == "continue_last") {
       continue;  // with their input
     } else if (is_input_key(key)) {

@@ -13,7 +13,7 @@
 
 #include "runtime/base/output_file.h"
 #include "runtime/base/status.h"
-#include "runtime/engine/generation_params.h"
+#include "runtime/checkpoint/generation_params.h"
 #include "runtime/engine/openai_line.h"
 #include "runtime/engine/prompt_source.h"
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "runtime/base/out_of_memory.h"
 
@@ -33,20 +34,22 @@ double seconds_between(SampleTimes::Clock::time_point from, SampleTimes::Clock::
   return std::chrono::duration<double>(to - from).count();
 }
 
-// The first sample's sequence before the first step.
-Sequence first_sequence(const Request& request, SequenceId id, int64_t output_limit) {
+// The first sample's sequence before the first step, which takes the request's tokens.
+Sequence first_sequence(Request& request, SequenceId id, int64_t output_limit) {
   Sequence sequence{.id = id,
                     .cache_salt = cache_salt_of(request.params.cache_salt),
                     .priority = request.priority,
                     .tokens = {},
                     .wants_next_token = output_limit > 0,
                     .wants_experts = request.routed_experts};
-  sequence.tokens.reserve(request.prompt.size() + static_cast<size_t>(output_limit));  // decoding allocates nothing
-  sequence.tokens = request.prompt;
-  sequence.tokens.insert(sequence.tokens.end(), request.resumed_output.begin(), request.resumed_output.end());
+  const size_t prompt_size = request.prompt.size();
+  sequence.tokens = std::exchange(request.prompt, {});
+  sequence.tokens.reserve(prompt_size + static_cast<size_t>(output_limit));  // decoding allocates nothing
+  const std::vector<TokenId> resumed = std::exchange(request.resumed_output, {});
+  sequence.tokens.insert(sequence.tokens.end(), resumed.begin(), resumed.end());
   sequence.prompt_logit_positions = request.prompt_logit_positions;
   if (request.all_prompt_logits || request.prompt_logprobs) {
-    sequence.prompt_logit_positions.resize(request.prompt.size());
+    sequence.prompt_logit_positions.resize(prompt_size);
     std::iota(sequence.prompt_logit_positions.begin(), sequence.prompt_logit_positions.end(), 0);
   }
   // Without output, nothing behind the last wanted position is needed.
@@ -79,6 +82,7 @@ Result<RequestId> Engine::submit(Request request, RequestCallbacks callbacks) {
 Engine::ActiveRequest Engine::activate(Request request, RequestCallbacks callbacks, RequestId id) const {
   ActiveRequest active{.request = std::move(request), .callbacks = std::move(callbacks)};
   const GenerationParams& params = active.request.params;
+  active.num_prompt_tokens = std::ssize(active.request.prompt);
   active.output_limit = output_limit(active.request, bounds_.max_context);
   active.end_ids = params.stop_token_ids;
   if (!params.ignore_eos) {
@@ -203,7 +207,7 @@ Engine::RowQuestions Engine::plan_row(const PlannedLogits& row, int64_t index, S
   if (sequence.wants_prompt_logits(row.position)) {
     if (active.callbacks.on_prompt_logits) plan.wants_logits = true;
     if (active.scores_prompt_token(row.position + 1)) {
-      const TokenId token = active.request.prompt[static_cast<size_t>(row.position + 1)];
+      const TokenId token = sequence.tokens[static_cast<size_t>(row.position + 1)];
       questions.score = Sampler::score(index, token, *active.request.prompt_logprobs, plan.sampling);
     }
   }
@@ -221,7 +225,7 @@ Engine::RowQuestions Engine::plan_row(const PlannedLogits& row, int64_t index, S
 int64_t Engine::plan_token(const ActiveRequest& active, std::span<const TokenId> before, size_t sample, int64_t row,
                            SamplingBatch& batch) {
   const GenerationParams& params = active.request.params;
-  const int64_t prompt_size = std::ssize(active.request.prompt);
+  const int64_t prompt_size = active.num_prompt_tokens;
   const bool may_end = std::ssize(before) - prompt_size >= params.min_tokens;
   return sampler_.choose({.row = row,
                           .params = params.sampling,
@@ -279,7 +283,7 @@ void Engine::deliver(const PlannedLogits& planned, const RowResult& row) {
   if (active.cancelled() || sample.finished) return;
   if (sequence.wants_prompt_logits(planned.position)) deliver_prompt_logits(active, sequence, planned.position, row);
   if (active.cancelled() || !sequence.names_next_token(planned.position)) return;
-  if (!sample.last_token && sequence.id.sample == 0) totals_.num_prompt_tokens += std::ssize(active.request.prompt);
+  if (!sample.last_token && sequence.id.sample == 0) totals_.num_prompt_tokens += active.num_prompt_tokens;
   if (!sequence.wants_next_token) return finish_all(active, FinishReason::kLength);
   if (!active.forked) fork_samples(active, row);
   append_token(active, sample, row, row.questions.token);
@@ -290,7 +294,7 @@ void Engine::deliver_prompt_logits(ActiveRequest& active, Sequence& sequence, in
   if (active.callbacks.on_prompt_logits) active.callbacks.on_prompt_logits(position, row.logits);
   const int64_t next = position + 1;
   if (!active.scores_prompt_token(next)) return;
-  const TokenId token = active.request.prompt[static_cast<size_t>(next)];
+  const TokenId token = sequence.tokens[static_cast<size_t>(next)];
   read_logprobs(row.choices[row.questions.score], logprobs_);
   const auto experts = active.request.routed_experts ? row.experts : std::span<const int32_t>();
   active.callbacks.on_prompt_logprobs({.position = next, .token_id = token, .logprobs = logprobs_, .experts = experts});
@@ -355,7 +359,7 @@ void Engine::finish(ActiveRequest& active, Sample& sample, FinishReason reason, 
   sample.finished = true;
   scheduler_.remove(sample.sequence);
   if (!active.callbacks.on_finish) return;
-  const int64_t num_prompt_tokens = std::ssize(active.request.prompt);
+  const int64_t num_prompt_tokens = active.num_prompt_tokens;
   active.callbacks.on_finish(
       {.id = sample.sequence.id,
        .reason = reason,

@@ -96,8 +96,9 @@ class Engine {
     std::optional<Clock::time_point> last_token = {};
   };
   struct ActiveRequest {
-    Request request;
+    Request request;  // without its tokens: the samples' sequences have them
     RequestCallbacks callbacks;
+    int64_t num_prompt_tokens = 0;
     int64_t output_limit = 0;
     std::vector<TokenId> end_ids = {};  // EOS and stop tokens, which min_tokens bans
     std::vector<Sample> samples = {};   // all of them; only the first one is scheduled until the prompt is computed
@@ -110,7 +111,7 @@ class Engine {
     bool cancelled() const { return cancel_reason != FinishReason::kNone; }
     // Whether the log-probabilities of the prompt's token at `position` are wanted.
     bool scores_prompt_token(int64_t position) const {
-      return request.prompt_logprobs && callbacks.on_prompt_logprobs && position < std::ssize(request.prompt);
+      return request.prompt_logprobs && callbacks.on_prompt_logprobs && position < num_prompt_tokens;
     }
   };
   // Where the answers to what is asked of a row stand among the plan's choices; -1: it is not asked.
@@ -144,7 +145,7 @@ class Engine {
   void count_token(Sample& sample);
   void append_token(ActiveRequest& active, Sample& sample, const RowResult& row, int64_t choice_index);
   static int64_t num_output(const ActiveRequest& active, const Sequence& sequence) {
-    return sequence.num_tokens() - std::ssize(active.request.prompt);
+    return sequence.num_tokens() - active.num_prompt_tokens;
   }
   static FinishReason finish_reason(const ActiveRequest& active, const Sequence& sequence, TokenId last);
   void finish(ActiveRequest& active, Sample& sample, FinishReason reason, Status status = {});

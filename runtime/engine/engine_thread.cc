@@ -66,7 +66,7 @@ void EngineThread::start(const std::shared_ptr<EngineCall>& call) {
   callbacks.on_token = [&known](const TokenEvent& event) { return known.on_token(event); };
   callbacks.on_finish = [&known](const FinishEvent& event) { known.on_finish(event); };
   callbacks.on_prompt_logprobs = [&known](const PromptTokenEvent& event) { known.on_prompt_logprobs(event); };
-  const auto id = or_out_of_memory([&] { return engine_.submit(known.request(), std::move(callbacks)); });
+  const auto id = or_out_of_memory([&] { return engine_.submit(known.take_request(), std::move(callbacks)); });
   if (id.ok()) {
     calls_[*id] = call;
   } else {

@@ -21,7 +21,8 @@ class EngineCall {
   using Clock = SampleTimes::Clock;
 
   virtual ~EngineCall() = default;
-  virtual const Request& request() const = 0;
+  // What is asked; it leaves with its tokens. Called once.
+  virtual Request take_request() = 0;
   // Whether nobody waits for it any more: it is dropped before the next step.
   virtual bool ended() const = 0;
   // When nobody waits any more; then it is told, and ended.

@@ -79,7 +79,7 @@ class BodyParser {
       request.line.model = model->get<std::string>();
     }
     OCTET_RETURN_IF_ERROR(request.line.is_chat ? read_messages(request) : read_prompt(request));
-    OCTET_RETURN_IF_ERROR(read_params(request.params));
+    OCTET_RETURN_IF_ERROR(read_params(request));
     return read_max_tokens(request);
   }
 
@@ -92,7 +92,7 @@ class BodyParser {
 
   Status refuse(const std::string& param, const char* code, const std::string& why) {
     error_ = {400, fmt::format("Invalid '{}': {}", param, why), param, code};
-    return invalid_input("{}: {}", param, why);
+    return invalid_field(param, "{}", why);
   }
 
   Status refuse_unsupported() {
@@ -169,7 +169,13 @@ class BodyParser {
     return ok_status();
   }
 
-  Status read_params(GenerationParams& params) {
+  Status set_param(const char* name, const char* param, const json& value, OpenAiRequest& request) {
+    request.line.names[param] = name;
+    const Status status = set_generation_param(param, value, request.params);
+    return status.ok() ? status : refuse(name, "invalid_value", status.message());
+  }
+
+  Status read_params(OpenAiRequest& request) {
     for (const auto& [name, param] : kParams) {
       const json* value = find(name);
       if (value == nullptr || std::string_view(name) == "max_tokens") continue;
@@ -177,9 +183,7 @@ class BodyParser {
       if (std::string_view(name) == "top_k" && meant == -1) meant = 0;
       if (std::string_view(name) == "seed" && meant.is_number_integer())
         meant = static_cast<uint64_t>(meant.get<int64_t>());
-      if (const Status status = set_generation_param(param, meant, params); !status.ok()) {
-        return refuse(name, "invalid_value", status.message());
-      }
+      OCTET_RETURN_IF_ERROR(set_param(name, param, meant, request));
     }
     return ok_status();
   }
@@ -190,10 +194,7 @@ class BodyParser {
     for (const char* name : {"max_completion_tokens", "max_tokens", "n_predict"}) {
       const json* value = find(name);
       if (value == nullptr || *value == -1) continue;
-      if (const Status status = set_generation_param("max_tokens", *value, request.params); !status.ok()) {
-        return refuse(name, "invalid_value", status.message());
-      }
-      return ok_status();
+      return set_param(name, "max_tokens", *value, request);
     }
     return ok_status();
   }
@@ -226,6 +227,14 @@ Result<OpenAiRequest> parse_openai_line(const json& object, const GenerationPara
   OpenAiRequest request{.line = {.is_chat = url == kChatUrl, .model = {}}, .input = {}, .params = defaults};
   OCTET_RETURN_IF_ERROR(BodyParser(*body, error).parse(request));
   return request;
+}
+
+std::string openai_field(const OpenAiLine& line, std::string_view field) {
+  if (field == "prompt") return line.is_chat ? "messages" : "prompt";
+  const auto given = line.names.find(std::string(field));
+  if (given != line.names.end()) return given->second;
+  const auto* known = std::ranges::find(kParams, field, [](const auto& names) { return names.second; });
+  return known == kParams.end() ? "" : known->first;
 }
 
 nlohmann::ordered_json openai_answer_line(const std::string& custom_id, int status_code, nlohmann::ordered_json body) {

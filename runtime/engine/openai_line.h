@@ -1,19 +1,22 @@
 // Lines of OpenAI's batch files, {"custom_id", "method", "url", "body"}, and errors in its form.
 #pragma once
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "runtime/base/status.h"
-#include "runtime/engine/generation_params.h"
+#include "runtime/checkpoint/generation_params.h"
 #include "runtime/engine/prompt_source.h"
 
 namespace octet {
 
 // What the answer has to know of a line.
 struct OpenAiLine {
-  bool is_chat = false;  // of /v1/chat/completions, not of /v1/completions
-  std::string model;     // as asked for; empty: whatever there is
+  bool is_chat = false;                           // of /v1/chat/completions, not of /v1/completions
+  std::string model;                              // as asked for; empty: whatever there is
+  std::map<std::string, std::string> names = {};  // what the body calls the parameters that it sets
 };
 
 // What is wrong with a request, as the `error` of an answer has it.
@@ -38,6 +41,10 @@ bool is_openai_line(const nlohmann::json& object);
 // on the tokens.
 Result<OpenAiRequest> parse_openai_line(const nlohmann::json& object, const GenerationParams& defaults,
                                         OpenAiError& error);
+
+// What a line's body calls a field of a request that the engine refuses (Status::field); empty where it has no name
+// there.
+std::string openai_field(const OpenAiLine& line, std::string_view field);
 
 // The line of an answer, whose body is {"error": …}.
 nlohmann::ordered_json openai_error_line(const std::string& custom_id, const OpenAiError& error);

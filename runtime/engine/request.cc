@@ -5,18 +5,18 @@
 namespace octet {
 namespace {
 
-Status check_tokens(std::string_view what, const std::vector<TokenId>& tokens, int64_t vocab_size) {
+Status check_tokens(std::string_view field, const std::vector<TokenId>& tokens, int64_t vocab_size) {
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 || tokens[i] >= vocab_size) {
-      return invalid_input("{} [{}]: token {} is not in [0, {})", what, i, tokens[i], vocab_size);
+      return invalid_field(field, "[{}]: token {} is not in [0, {})", i, tokens[i], vocab_size);
     }
   }
   return ok_status();
 }
 
-Status check_integer(std::string_view what, int64_t value, int64_t low, int64_t high) {
+Status check_integer(std::string_view field, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return ok_status();
-  return invalid_input("{} {} is not in [{}, {}]", what, value, low, high);
+  return invalid_field(field, "{} is not in [{}, {}]", value, low, high);
 }
 
 bool wants_prompt_logits(const Request& request) {
@@ -25,19 +25,19 @@ bool wants_prompt_logits(const Request& request) {
 
 Status check_length(const Request& request, int64_t max_context) {
   const int64_t prompt_size = std::ssize(request.prompt);
-  if (prompt_size == 0) return invalid_input("prompt has no tokens");
+  if (prompt_size == 0) return invalid_field("prompt", "has no tokens");
   if (prompt_size > max_context) {
-    return invalid_input("prompt of {} tokens is longer than the context of {}", prompt_size, max_context);
+    return invalid_field("prompt", "of {} tokens is longer than the context of {}", prompt_size, max_context);
   }
   const int64_t limit = output_limit(request, max_context);
   if (prompt_size + limit > max_context) {
-    return invalid_input("prompt of {} tokens and max_tokens {} are longer than the context of {}", prompt_size, limit,
-                         max_context);
+    return invalid_field("prompt", "of {} tokens and max_tokens {} are longer than the context of {}", prompt_size,
+                         limit, max_context);
   }
   if (limit < 0 || (limit == 0 && !wants_prompt_logits(request))) {
     return request.params.max_tokens
-               ? invalid_input("max_tokens {} is below 1", limit)
-               : invalid_input("prompt of {} tokens leaves no room in the context of {}", prompt_size, max_context);
+               ? invalid_field("max_tokens", "{} is below 1", limit)
+               : invalid_field("prompt", "of {} tokens leaves no room in the context of {}", prompt_size, max_context);
   }
   return check_integer("min_tokens", request.params.min_tokens, 0, limit);
 }
@@ -47,21 +47,23 @@ Status check_resumption(const Request& request, const RequestBounds& bounds) {
   OCTET_RETURN_IF_ERROR(check_integer("sample index", request.first_sample_index, 0, bounds.max_num_samples - 1));
   if (request.resumed_output.empty()) return ok_status();
   if (request.params.num_samples != 1) {
-    return invalid_input("num_samples {}: an output is resumed alone", request.params.num_samples);
+    return invalid_field("num_samples", "{}: an output is resumed alone", request.params.num_samples);
   }
   const int64_t limit = output_limit(request, bounds.max_context);
-  return check_integer("resumed output tokens:", std::ssize(request.resumed_output), 1, limit - 1);
+  const int64_t resumed = std::ssize(request.resumed_output);
+  if (resumed < limit) return ok_status();
+  return invalid_field("resumed output", "tokens: {} is not in [1, {}]", resumed, limit - 1);
 }
 
 Status check_logit_positions(const Request& request) {
   const auto& positions = request.prompt_logit_positions;
   if (request.prompt_logprobs && !positions.empty()) {
-    return invalid_input("prompt_logprobs {}: not beside logit positions", *request.prompt_logprobs);
+    return invalid_field("prompt_logprobs", "{}: not beside logit positions", *request.prompt_logprobs);
   }
   for (size_t i = 0; i < positions.size(); ++i) {
     OCTET_RETURN_IF_ERROR(check_integer("logit position", positions[i], 0, std::ssize(request.prompt) - 1));
     if (i > 0 && positions[i] <= positions[i - 1]) {
-      return invalid_input("logit position {} follows {}: not ascending", positions[i], positions[i - 1]);
+      return invalid_field("logit position", "{} follows {}: not ascending", positions[i], positions[i - 1]);
     }
   }
   return ok_status();

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "runtime/base/status.h"
-#include "runtime/engine/generation_params.h"
+#include "runtime/checkpoint/generation_params.h"
 #include "runtime/engine/sequence.h"
 #include "runtime/model/sampler.h"
 
@@ -109,7 +109,7 @@ struct RequestBounds {
   int64_t max_logprobs = 0;
 };
 
-// kInvalidInput naming the first field that is wrong, its value and its bound.
+// kInvalidInput naming the first field that is wrong (Status::field), its value and its bound.
 Status validate_request(const Request& request, const RequestBounds& bounds);
 
 // Output tokens that a valid request may have.

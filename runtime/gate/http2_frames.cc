@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "runtime/base/percent.h"
+
 namespace octet {
 namespace {
 
@@ -25,20 +27,8 @@ void append_string(std::string& block, std::string_view text) {
   block += text;
 }
 
-// As a grpc-message is written: what is not printable ASCII goes as %XX.
-std::string percent_encoded(std::string_view text) {
-  constexpr std::string_view kDigits = "0123456789ABCDEF";
-  std::string encoded;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte <= 0x7e && c != '%') {
-      encoded += c;
-    } else {
-      encoded += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
-    }
-  }
-  return encoded;
-}
+// What a grpc-message shows as it is: printable ASCII.
+bool stays_in_message(char c) { return c >= 0x20 && c <= 0x7e && c != '%'; }
 
 std::string base64(std::string_view bytes) {
   constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -110,7 +100,7 @@ std::string make_answer(uint32_t stream, int grpc_status, std::string_view messa
   std::string block(1, kStatus200);
   append_field(block, "content-type", "application/grpc");
   append_field(block, "grpc-status", std::to_string(grpc_status));
-  append_field(block, "grpc-message", percent_encoded(message));
+  append_field(block, "grpc-message", percent_encode(message, stays_in_message));
   if (!details.empty()) append_field(block, "grpc-status-details-bin", base64(details));
   return make_frame(FrameType::kHeaders, kEndHeaders | kEndStream, stream, block);
 }

@@ -1,100 +1,48 @@
 #include "runtime/model/distributed_runner.h"
 
-#include <cstring>
-#include <span>
-
+#include "runtime/base/check.h"
 #include "runtime/base/out_of_memory.h"
+#include "runtime/base/pack.h"
 
 namespace octet {
-namespace {
 
-// A plan is a row of 32-bit integers, each list behind its length. An empty message says goodbye.
-class IntWriter {
- public:
-  explicit IntWriter(std::vector<std::byte>& bytes) : bytes_(bytes) { bytes_.clear(); }
-
-  void add(int64_t value) {
-    const int32_t narrow = static_cast<int32_t>(value);
-    add_all(std::span(&narrow, 1));
-  }
-  void add_list(std::span<const int32_t> values) {
-    add(std::ssize(values));
-    add_all(values);
-  }
-
- private:
-  void add_all(std::span<const int32_t> values) {
-    const auto bytes = std::as_bytes(values);
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-  }
-
-  std::vector<std::byte>& bytes_;
-};
-
-class IntReader {
- public:
-  explicit IntReader(std::span<const std::byte> bytes) : rest_(bytes) {}
-
-  int32_t next() {
-    int32_t value = 0;
-    take(&value, 1);
-    return value;
-  }
-  void next_list(std::vector<int32_t>& values) {
-    values.resize(static_cast<size_t>(next()));
-    take(values.data(), values.size());
-  }
-  bool at_end() const { return rest_.empty(); }
-
- private:
-  void take(int32_t* values, size_t count) {
-    OCTET_CHECK(rest_.size() >= count * sizeof(int32_t), "truncated step plan");
-    if (count > 0) std::memcpy(values, rest_.data(), count * sizeof(int32_t));
-    rest_ = rest_.subspan(count * sizeof(int32_t));
-  }
-
-  std::span<const std::byte> rest_;
-};
-
-}  // namespace
-
+// 32-bit integers, each list behind its length. An empty message says goodbye.
 void serialise_plan(const StepPlan& plan, std::vector<std::byte>& bytes) {
-  IntWriter out(bytes);
-  out.add(static_cast<int64_t>(plan.step & 0x7fffffffU));
-  out.add(plan.wants_totals ? 1 : 0);
-  out.add(plan.wants_experts ? 1 : 0);
-  out.add(std::ssize(plan.groups));
+  const auto size_of = [](const auto& list) { return static_cast<int32_t>(list.size()); };
+  Packer out(std::move(bytes));
+  out.int32(static_cast<int32_t>(plan.step & 0x7fffffffU));
+  out.int32(plan.wants_totals ? 1 : 0).int32(plan.wants_experts ? 1 : 0).int32(size_of(plan.groups));
   for (const GroupPlan& group : plan.groups) {
-    out.add_list(group.token_ids);
-    out.add_list(group.logit_rows);
-    out.add(std::ssize(group.sequences));
+    out.int32s(group.token_ids).int32s(group.logit_rows).int32(size_of(group.sequences));
     for (size_t s = 0; s < group.sequences.size(); ++s) {
-      out.add(group.sequences[s].first_row);
-      out.add(group.sequences[s].num_rows);
-      out.add(group.sequences[s].first_position);
-      out.add_list(group.page_tables[s]);
+      out.int32(static_cast<int32_t>(group.sequences[s].first_row));
+      out.int32(static_cast<int32_t>(group.sequences[s].num_rows));
+      out.int32(static_cast<int32_t>(group.sequences[s].first_position));
+      out.int32s(group.page_tables[s]);
     }
   }
+  bytes = out.take();
 }
 
 void parse_plan(const std::vector<std::byte>& bytes, StepPlan& plan) {
-  IntReader in(bytes);
-  plan.step = static_cast<uint64_t>(in.next());
-  plan.wants_totals = in.next() != 0;
-  plan.wants_experts = in.next() != 0;
-  plan.groups.resize(static_cast<size_t>(in.next()));
+  Unpacker in(bytes);
+  plan.step = static_cast<uint64_t>(in.int32());
+  plan.wants_totals = in.int32() != 0;
+  plan.wants_experts = in.int32() != 0;
+  plan.groups.resize(static_cast<size_t>(in.int32()));
   for (GroupPlan& group : plan.groups) {
-    in.next_list(group.token_ids);
-    in.next_list(group.logit_rows);
-    group.sequences.resize(static_cast<size_t>(in.next()));
+    in.int32s(group.token_ids);
+    in.int32s(group.logit_rows);
+    group.sequences.resize(static_cast<size_t>(in.int32()));
     group.page_tables.resize(group.sequences.size());
     for (size_t s = 0; s < group.sequences.size(); ++s) {
-      group.sequences[s].first_row = in.next();
-      group.sequences[s].num_rows = in.next();
-      group.sequences[s].first_position = in.next();
-      in.next_list(group.page_tables[s]);
+      group.sequences[s].first_row = in.int32();
+      group.sequences[s].num_rows = in.int32();
+      group.sequences[s].first_position = in.int32();
+      in.int32s(group.page_tables[s]);
     }
   }
+  OCTET_CHECK(in.ok(), "truncated step plan");
   OCTET_CHECK(in.at_end(), "bytes behind a step plan");
 }
 

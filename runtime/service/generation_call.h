@@ -67,7 +67,7 @@ class GenerationCall final : public EngineCall {
   }
   bool ended() const override { return ended_.load(); }
 
-  // What is asked, once it is parsed: kInvalidInput, "field: description". Before the call goes to the engine.
+  // What is asked, once it is parsed: kInvalidInput with the field. Before the call goes to the engine.
   // tokenizer: null where the model has none; outlives the call.
   Status set_call(GenerateCall call, const Tokenizer* tokenizer);
   // A token of a sample has come; when the one before it did, if there was one. The engine's thread.
@@ -75,7 +75,7 @@ class GenerationCall final : public EngineCall {
     return std::exchange(last_tokens_[static_cast<size_t>(sample)], now);
   }
 
-  const Request& request() const override { return call_->request; }
+  Request take_request() override { return octet::take_request(*call_); }
   std::optional<Clock::time_point> time_limit() const override;
   void on_deadline() override;
   void on_refusal(const Status& status) override;

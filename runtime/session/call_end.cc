@@ -6,12 +6,9 @@ namespace octet {
 
 CallEnd refusal(const Status& status) {
   if (status.ok()) return {};
-  const std::string& message = status.message();
-  if (status.code() != StatusCode::kInvalidInput) return {.code = CallEndCode::kInternal, .message = message};
-  const auto colon = message.find(": ");
-  OCTET_CHECK(colon != std::string::npos, "no field in '{}'", message);
-  return {
-      .code = CallEndCode::kInvalidArgument, .message = message.substr(colon + 2), .field = message.substr(0, colon)};
+  if (status.code() != StatusCode::kInvalidInput) return {.code = CallEndCode::kInternal, .message = status.message()};
+  OCTET_CHECK(!status.field().empty(), "'{}' names no field", status.message());
+  return {.code = CallEndCode::kInvalidArgument, .message = std::string(status.description()), .field = status.field()};
 }
 
 }  // namespace octet

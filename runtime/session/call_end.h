@@ -29,7 +29,7 @@ struct CallEnd {
   bool ok() const { return code == CallEndCode::kOk; }
 };
 
-// Of a call that was not taken. kInvalidInput is "field: description"; anything else is kInternal.
+// Of a call that was not taken. kInvalidInput names a field; anything else is kInternal.
 CallEnd refusal(const Status& status);
 
 }  // namespace octet

@@ -22,4 +22,7 @@ struct GenerateCall {
   SampleTimes::Clock::time_point arrival = {};
 };
 
+// The call's request, whose tokens leave with it.
+Request take_request(GenerateCall& call);
+
 }  // namespace octet

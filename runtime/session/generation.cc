@@ -1,6 +1,19 @@
 #include "runtime/session/generation.h"
 
 namespace octet {
+namespace {
+
+// For an answer that never comes.
+class NoSink final : public OutputSink {
+ public:
+  void push(const GenerateCall&, OutputChunk) override {}
+};
+
+void draw_unset_seed(SamplingParams& sampling) {
+  if (!sampling.seed) sampling.seed = draw_seed();
+}
+
+}  // namespace
 
 void apply_default_max_tokens(GenerationParams& params, int64_t num_prompt_tokens, int64_t max_context) {
   constexpr int64_t kDefaultMaxTokens = 256;
@@ -9,20 +22,22 @@ void apply_default_max_tokens(GenerationParams& params, int64_t num_prompt_token
   params.max_tokens = std::max(std::min(kDefaultMaxTokens, room), params.min_tokens);
 }
 
+Status check_generation(GenerateCall& call, const Tokenizer* tokenizer, const RequestBounds& bounds) {
+  draw_unset_seed(call.request.params.sampling);
+  OCTET_RETURN_IF_ERROR(validate_request(call.request, bounds));
+  NoSink sink;
+  return OutputAssembler::create(call, tokenizer, sink).status();
+}
+
 Generation::Generation(GenerateCall call, const Tokenizer* tokenizer, OnText on_text)
     : call_(std::move(call)), tokenizer_(tokenizer), on_text_(std::move(on_text)) {
   GenerationParams& params = call_.request.params;
-  if (!params.sampling.seed) params.sampling.seed = draw_seed();
+  draw_unset_seed(params.sampling);
   call_.return_token_ids = true;
   result_.num_prompt_tokens = std::ssize(call_.request.prompt);
   result_.seed = *params.sampling.seed;
   result_.has_text = tokenizer != nullptr;
   result_.has_logprobs = params.logprobs.has_value();
-}
-
-Status Generation::validate(const RequestBounds& bounds) {
-  OCTET_RETURN_IF_ERROR(validate_request(call_.request, bounds));
-  return OutputAssembler::create(call_, tokenizer_, *this).status();
 }
 
 Status Generation::submit(Engine& engine, std::function<void()> on_done) {
@@ -33,7 +48,7 @@ Status Generation::submit(Engine& engine, std::function<void()> on_done) {
   RequestCallbacks callbacks;
   callbacks.on_token = [this](const TokenEvent& event) { return assembler_->on_token(event); };
   callbacks.on_finish = [this](const FinishEvent& event) { on_finish(event); };
-  OCTET_ASSIGN_OR_RETURN(id_, engine.submit(call_.request, std::move(callbacks)));
+  OCTET_ASSIGN_OR_RETURN(id_, engine.submit(take_request(call_), std::move(callbacks)));
   return ok_status();
 }
 

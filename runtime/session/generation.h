@@ -14,6 +14,9 @@ namespace octet {
 // Without a --max-tokens, `generate` ends after so many tokens, or at the context's end.
 void apply_default_max_tokens(GenerationParams& params, int64_t num_prompt_tokens, int64_t max_context);
 
+// What Generation::submit would refuse, told before there is an engine. An unset seed is drawn.
+Status check_generation(GenerateCall& call, const Tokenizer* tokenizer, const RequestBounds& bounds);
+
 // Submits itself to an engine and collects; must outlive its request. All calls from the engine's thread.
 class Generation final : private OutputSink {
  public:
@@ -26,9 +29,8 @@ class Generation final : private OutputSink {
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
 
-  // What submit() would refuse, told before there is an engine.
-  Status validate(const RequestBounds& bounds);
-  // kInvalidInput as Engine::submit and OutputAssembler::create say; then on_done is not called.
+  // The engine gets the tokens. kInvalidInput as Engine::submit and OutputAssembler::create say; then on_done is not
+  // called. Call once.
   Status submit(Engine& engine, std::function<void()> on_done = {});
 
   // Of the request. REQUIRES: submitted.
@@ -40,7 +42,7 @@ class Generation final : private OutputSink {
   void push(const GenerateCall& call, OutputChunk chunk) override;
   void on_finish(const FinishEvent& event);
 
-  GenerateCall call_;
+  GenerateCall call_;  // without its tokens, once submitted
   const Tokenizer* tokenizer_;
   OnText on_text_;
   std::function<void()> on_done_;

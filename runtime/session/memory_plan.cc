@@ -70,7 +70,7 @@ int64_t workspace_bytes(const ModelConfig& c, const Topology& t, const ShardPlan
   // Residual, normed and delta rows; q, k and v, attention's output, rotations and their frequencies; the router's
   // logits, weights and the choices of all layers; ids, positions and pages.
   const int64_t row = 3 * c.hidden_size + 2 * query + 2 * kv + c.head_dim + c.head_dim / 2 + 1 + c.num_experts +
-                      (c.num_layers + 1) * c.experts_per_token + 2 + (c.max_positions + kPageTokens - 1) / kPageTokens;
+                      (c.num_layers + 1) * c.experts_per_token + 2 + pages_for(c.max_positions);
   const int64_t logits = c.hidden_size + 1 + shard.vocabulary.size() + (t.world > 1 ? 2 * t.dp * c.vocab_size : 0);
   const int64_t elements = request.max_rows * row + sliced.elements + replicated.elements +
                            assignments * (shard.ffn.size() + c.hidden_size) + request.max_logit_rows * logits;

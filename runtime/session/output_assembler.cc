@@ -19,6 +19,12 @@ Result<OutputAssembler> OutputAssembler::create(const GenerateCall& call, const 
     return invalid_input("stop: the model has no tokenizer");
   }
   OutputAssembler assembler(call, tokenizer, sink);
+  const std::vector<TokenId>& prompt = call.request.prompt;
+  if (call.echo) {
+    assembler.prompt_ = prompt;
+  } else if (call.request.prompt_logprobs && !prompt.empty()) {
+    assembler.prompt_ = {prompt.front()};
+  }
   for (int64_t i = 0; i < call.request.params.num_samples; ++i) OCTET_RETURN_IF_ERROR(assembler.start_sample());
   return assembler;
 }
@@ -40,10 +46,10 @@ Status OutputAssembler::read_resumed(TextStream& text) const {
   for (const TokenId id : request.resumed_output) {
     const bool is_eos = !request.params.ignore_eos && contains(request.eos_ids, id);
     if (is_eos || contains(request.params.stop_token_ids, id)) {
-      return invalid_input("resume.token_ids: token {} has ended the output", id);
+      return invalid_field("resume.token_ids", "token {} has ended the output", id);
     }
     text.add(id);
-    if (text.stop()) return invalid_input("resume.token_ids: a stop string has ended the output");
+    if (text.stop()) return invalid_field("resume.token_ids", "a stop string has ended the output");
   }
   return ok_status();
 }
@@ -53,7 +59,7 @@ std::string OutputAssembler::prompt_text() const {
   StreamingDetokenizer detokenizer(
       *tokenizer_, {.strip_leading_space = tokenizer_->adds_leading_space(), .keep_special = call_.keep_special});
   std::string text;
-  for (const TokenId id : call_.request.prompt) text += detokenizer.add(id);
+  for (const TokenId id : prompt_) text += detokenizer.add(id);
   return text;  // a character that the prompt only began is completed, or not, by the output
 }
 
@@ -64,7 +70,7 @@ void OutputAssembler::begin(Sample& sample, int64_t index) {
   if (!call_.echo) return;
   sample.chunk.text = prompt_text();
   if (index != 0 || !lists_tokens() || call_.request.prompt_logprobs) return;
-  for (const TokenId id : call_.request.prompt) add_token(sample.chunk, id, /*is_prompt=*/true);
+  for (const TokenId id : prompt_) add_token(sample.chunk, id, /*is_prompt=*/true);
 }
 
 OutputToken& OutputAssembler::add_token(OutputChunk& chunk, TokenId id, bool is_prompt) const {
@@ -79,7 +85,7 @@ void OutputAssembler::on_prompt_logprobs(const PromptTokenEvent& event) {
   Sample& first = samples_.front();
   if (!first.started) {
     begin(first, 0);
-    add_token(first.chunk, call_.request.prompt.front(), /*is_prompt=*/true);
+    add_token(first.chunk, prompt_.front(), /*is_prompt=*/true);
   }
   OutputToken& token = add_token(first.chunk, event.token_id, /*is_prompt=*/true);
   token.logprobs = event.logprobs;

@@ -15,8 +15,9 @@ namespace octet {
 // All calls but create from the engine's thread. The call, the tokenizer and the sink outlive it.
 class OutputAssembler {
  public:
-  // Reads the resumed output. tokenizer: null leaves text out. kInvalidInput, "field: description", where a stop string
-  // cannot be looked for, or a stop string or token has ended the resumed output already.
+  // Reads the resumed output; the request's tokens may leave the call then. tokenizer: null leaves text out.
+  // kInvalidInput where a stop string cannot be looked for, and, with the field, where a stop string or token has ended
+  // the resumed output already.
   static Result<OutputAssembler> create(const GenerateCall& call, const Tokenizer* tokenizer, OutputSink& sink);
 
   // The engine's callbacks. on_token: whether the text has met a stop string.
@@ -47,6 +48,7 @@ class OutputAssembler {
   }
 
   const GenerateCall& call_;
+  std::vector<TokenId> prompt_;  // what is shown of it: all (echo), its first token (prompt_logprobs), nothing
   const Tokenizer* tokenizer_;
   OutputSink& sink_;
   std::vector<Sample> samples_;

@@ -88,7 +88,7 @@ TEST(GenerationConfig, WhateverIsTakenIsWithinTheBoundsOfARequest) {
   for (const double value : {0.0, 1e-30, 0.05, 0.1, 0.5, 1.0, 1.5, 2.0, 9.9, 10.0, 1e6, 1e300}) {
     for (const char* key : {"temperature", "top_p", "min_p", "repetition_penalty"}) {
       const GenerationConfig config = parse(nlohmann::json({{key, value}}).dump().c_str());
-      SamplingParams params = config.defaults.sampling();
+      SamplingParams params = config.defaults;
       params.seed = 1;
       EXPECT_TRUE(params.validate(100).ok()) << key << " " << value << ": " << params.validate(100).message();
     }

@@ -14,8 +14,8 @@
 
 #include "comm/agreement.h"
 #include "comm/handshake.h"
-#include "comm/pack.h"
 #include "comm/thread_comm.h"
+#include "runtime/base/pack.h"
 
 namespace octet {
 namespace {

@@ -28,7 +28,7 @@ class TestCall final : public EngineCall {
   std::atomic<bool> abandoned = false;
   std::function<void()> after_token = [] {};
 
-  const Request& request() const override { return request_; }
+  Request take_request() override { return std::move(request_); }
   bool ended() const override { return abandoned; }
   Clock::time_point deadline() const override { return ends; }
   void on_deadline() override {

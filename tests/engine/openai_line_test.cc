@@ -123,6 +123,25 @@ TEST(OpenAiLine, WhatIsWrongIsToldInItsOwnForm) {
                  "response_format");
 }
 
+// What the engine refuses it calls by its own names.
+TEST(OpenAiLine, FieldsHaveTheNamesOfTheBody) {
+  const BatchLine chat = parse(
+      kChat,
+      {{"messages", {{{"role", "user"}, {"content", "a"}}}}, {"max_completion_tokens", 5}, {"repeat_penalty", 20}});
+  EXPECT_EQ(openai_field(*chat.openai, "repetition_penalty"), "repeat_penalty");
+  EXPECT_EQ(openai_field(*chat.openai, "max_tokens"), "max_completion_tokens");
+  EXPECT_EQ(openai_field(*chat.openai, "prompt"), "messages");
+  const BatchLine text = parse(kCompletions, {{"prompt", "a"}, {"n", 2}});
+  EXPECT_EQ(openai_field(*text.openai, "prompt"), "prompt");
+  EXPECT_EQ(openai_field(*text.openai, "num_samples"), "n");
+  EXPECT_EQ(openai_field(*text.openai, "max_tokens"), "max_tokens");
+  EXPECT_EQ(openai_field(*text.openai, ""), "");
+  for (const GenerationParam& param : generation_params()) {
+    const bool has_none = param.name == std::string_view("logprobs") || param.name == std::string_view("cache_salt");
+    EXPECT_EQ(openai_field(*text.openai, param.name).empty(), has_none) << param.name;
+  }
+}
+
 TEST(OpenAiLine, AnsweredOnesAreKeptAndErrorsAskedAgain) {
   const auto line = [](const char* id, const json& body) { return openai_answer_line(id, 200, body).dump() + "\n"; };
   const std::string kept = line("a", {{"choices", {{{"index", 0}}, {{"index", 1}}}}});

@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     octet::check_refusal(generation.status());
     return 0;
   }
-  octet::SamplingParams params = generation->defaults.sampling();
+  octet::SamplingParams params = generation->defaults;
   params.seed = 1;
   OCTET_CHECK(params.validate(32000).ok(), "a default that no request may have");
   for (const std::string& line : generation->left_out) OCTET_CHECK(line.find('\n') == std::string::npos);

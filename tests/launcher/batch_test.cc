@@ -222,6 +222,7 @@ TEST_F(Batch, LinesOfOpenAiAreAnsweredInTheirOwnForm) {
   EXPECT_EQ(responses["long"]["body"]["error"]["code"], "context_length_exceeded");
   EXPECT_EQ(responses["bound"]["status_code"], 400);
   EXPECT_EQ(responses["bound"]["body"]["error"]["type"], "invalid_request_error");
+  EXPECT_EQ(responses["bound"]["body"]["error"]["param"], "temperature");
   const std::string before = read_file(output_);
   EXPECT_EQ(run().exit_code, 1);  // the bad lines are tried again, the others are not
   EXPECT_EQ(lines_of(read_file(output_)).size(), lines_of(before).size());

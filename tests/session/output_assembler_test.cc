@@ -125,6 +125,35 @@ TEST(OutputAssembler, WithoutTextTokensAreAllThereIs) {
   EXPECT_EQ(OutputAssembler::create(call, nullptr, sink).status().message(), "stop: the model has no tokenizer");
 }
 
+// The engine has the request's tokens, and the answer those that it shows.
+TEST(OutputAssembler, ThePromptIsShownWhenItsTokensHaveLeft) {
+  for (const bool scored : {false, true}) {
+    GenerateCall call = call_of("In the beginning");
+    const std::vector<TokenId> prompt = call.request.prompt;
+    const Logprobs none;
+    call.echo = !scored;
+    call.return_token_ids = true;
+    if (scored) call.request.prompt_logprobs = 0;
+    Collected sink;
+    auto assembler = OutputAssembler::create(call, &tokenizer(), sink);
+    ASSERT_TRUE(assembler.ok()) << assembler.status().message();
+    EXPECT_EQ(take_request(call).prompt, prompt);
+    EXPECT_THAT(call.request.prompt, IsEmpty());
+    for (size_t i = 1; scored && i < prompt.size(); ++i) {
+      assembler->on_prompt_logprobs({.position = static_cast<int64_t>(i), .token_id = prompt[i], .logprobs = none});
+    }
+    tell(*assembler, tokenizer().encode("was the word"), FinishReason::kLength);
+    EXPECT_EQ(sink.text(), scored ? " was the word" : "In the beginning was the word");
+    std::vector<TokenId> shown;
+    for (const OutputChunk& chunk : sink.chunks) {
+      for (const OutputToken& token : chunk.tokens) {
+        if (token.is_prompt) shown.push_back(token.id);
+      }
+    }
+    EXPECT_EQ(shown, prompt);
+  }
+}
+
 TEST(OutputAssembler, NothingIsSentWhereNothingIsToBeTold) {
   GenerateCall call = call_of("In the beginning");
   call.request.params.stop = {" was the word"};
@@ -151,11 +180,11 @@ TEST(OutputAssembler, ResumedOutputIsReadAndNotSaidAgain) {
   EXPECT_TRUE(whole.ends_with(sink.text()) && sink.text().size() < whole.size()) << sink.text();
   call.request.params.stop_token_ids = {ids.front()};
   EXPECT_EQ(OutputAssembler::create(call, &tokenizer(), sink).status().message(),
-            fmt::format("resume.token_ids: token {} has ended the output", ids.front()));
+            fmt::format("resume.token_ids token {} has ended the output", ids.front()));
 }
 
 TEST(CallEnd, ARefusalNamesItsField) {
-  const CallEnd bad = refusal(invalid_input("sampling.top_p: 1.5 is not in (0, 1]: no"));
+  const CallEnd bad = refusal(invalid_field("sampling.top_p", "1.5 is not in (0, 1]: no"));
   EXPECT_EQ(bad.code, CallEndCode::kInvalidArgument);
   EXPECT_EQ(bad.field, "sampling.top_p");
   EXPECT_EQ(bad.message, "1.5 is not in (0, 1]: no");

@@ -12,7 +12,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/engine/generation_params.h"
+#include "runtime/checkpoint/generation_params.h"
 #include "runtime/engine/prompt_source.h"
 #include "runtime/engine/request.h"
 #include "runtime/engine/step_seconds.h"

@@ -2,47 +2,10 @@
 
 #include <google/protobuf/message.h>
 
-#include <limits>
+#include "runtime/service/grpc/param_fields.h"
 
 namespace octet {
 namespace {
-
-template <typename Number>
-Status check_number(const char* name, int64_t value) {
-  constexpr int64_t kLeast = std::numeric_limits<Number>::min(), kMost = std::numeric_limits<Number>::max();
-  if (value >= kLeast && value <= kMost) return ok_status();
-  return invalid_input("{} {} is not in [{}, {}]", name, value, kLeast, kMost);
-}
-
-Status check_numbers(const GenerationParams& params) {
-  OCTET_RETURN_IF_ERROR(check_number<int32_t>("top_k", params.sampling.top_k));
-  OCTET_RETURN_IF_ERROR(check_number<int32_t>("num_samples", params.num_samples));
-  OCTET_RETURN_IF_ERROR(check_number<uint32_t>("max_tokens", params.max_tokens.value_or(0)));
-  OCTET_RETURN_IF_ERROR(check_number<uint32_t>("min_tokens", params.min_tokens));
-  return check_number<uint32_t>("logprobs", params.logprobs.value_or(0));
-}
-
-void fill_sampling(const GenerationParams& params, v1::SamplingParams& message) {
-  const SamplingParams& sampling = params.sampling;
-  message.set_temperature(static_cast<float>(sampling.temperature));
-  message.set_top_p(static_cast<float>(sampling.top_p));
-  message.set_min_p(static_cast<float>(sampling.min_p));
-  message.set_repetition_penalty(static_cast<float>(sampling.repetition_penalty));
-  message.set_frequency_penalty(static_cast<float>(sampling.frequency_penalty));
-  message.set_presence_penalty(static_cast<float>(sampling.presence_penalty));
-  message.set_top_k(static_cast<int32_t>(sampling.top_k));
-  message.set_n(static_cast<int32_t>(params.num_samples));
-  if (sampling.seed) message.set_seed(*sampling.seed);
-  for (const auto& [id, bias] : sampling.logit_bias) (*message.mutable_logit_bias())[id] = static_cast<float>(bias);
-}
-
-void fill_stopping(const GenerationParams& params, v1::Stopping& message) {
-  if (params.max_tokens) message.set_max_new_tokens(static_cast<uint32_t>(*params.max_tokens));
-  message.set_min_new_tokens(static_cast<uint32_t>(params.min_tokens));
-  for (const std::string& stop : params.stop) message.add_stop(stop);
-  message.mutable_stop_token_ids()->Assign(params.stop_token_ids.begin(), params.stop_token_ids.end());
-  message.set_ignore_eos(params.ignore_eos);
-}
 
 void fill_chat(const Conversation& conversation, v1::Chat& chat) {
   chat.set_continue_last(conversation.continue_last);
@@ -109,8 +72,8 @@ bool is_our_fault(grpc::StatusCode code) {
 }  // namespace
 
 Result<v1::GenerateRequest> to_message(const ClientCall& call) {
-  OCTET_RETURN_IF_ERROR(check_numbers(call.params));
   v1::GenerateRequest message;
+  OCTET_RETURN_IF_ERROR(write_param_fields(call.params, message));
   message.set_request_id(call.request_id);
   message.set_model(call.model);
   if (const auto* prompt = std::get_if<TextPrompt>(&call.input)) {
@@ -121,11 +84,7 @@ Result<v1::GenerateRequest> to_message(const ClientCall& call) {
   } else {
     fill_chat(std::get<Conversation>(call.input), *message.mutable_chat());
   }
-  fill_sampling(call.params, *message.mutable_sampling());
-  fill_stopping(call.params, *message.mutable_stop());
-  message.set_cache_salt(call.params.cache_salt);
   message.mutable_response()->set_return_token_ids(true);
-  if (call.params.logprobs) message.mutable_response()->set_logprobs(static_cast<uint32_t>(*call.params.logprobs));
   if (call.resume) {
     v1::Resume& resume = *message.mutable_resume();
     resume.mutable_token_ids()->Assign(call.resume->token_ids.begin(), call.resume->token_ids.end());
@@ -166,16 +125,15 @@ ServingInfo from_message(const v1::ServerInfo& message) {
 }
 
 ServedModelInfo from_message(const v1::ModelInfo& message) {
-  const v1::SamplingParams& defaults = message.sampling_defaults();
+  v1::GenerateRequest request;
+  *request.mutable_sampling() = message.sampling_defaults();
+  GenerationParams defaults;
+  read_param_fields(request, defaults);
   return {.name = message.name(),
           .vocab_size = message.vocab_size(),
           .max_context = message.max_context(),
           .has_tokenizer = message.has_tokenizer(),
-          .defaults = {.temperature = defaults.temperature(),
-                       .top_k = defaults.top_k(),
-                       .top_p = defaults.top_p(),
-                       .min_p = defaults.min_p(),
-                       .repetition_penalty = defaults.repetition_penalty()}};
+          .defaults = defaults.sampling};
 }
 
 RpcStatus from_grpc(const grpc::Status& status, const std::string& server) {

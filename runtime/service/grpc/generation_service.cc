@@ -257,7 +257,7 @@ Status GenerationService::apply_policy(Tenant& tenant, GenerateCall& asked) {
   Request& request = asked.request;
   if (request.priority > policy.max_priority) {
     metrics_.on_tenant_refusal(policy.name, "priority");
-    return invalid_input("priority: {} is more than {}, the most that this caller may ask for", request.priority,
+    return invalid_field("priority", "{} is more than {}, the most that this caller may ask for", request.priority,
                          policy.max_priority);
   }
   request.params.cache_salt = cache_salt_text(policy, request.params.cache_salt);

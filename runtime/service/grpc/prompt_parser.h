@@ -17,7 +17,7 @@ struct ParsedPrompt {
   std::optional<TokenId> answer_end = {};  // of a conversation: the token that ends the answer as EOS does
 };
 
-// Errors are kInvalidInput, "field: description". Thread-safe. The ids of `tokens` are used as given: the engine checks
+// Errors are kInvalidInput with the field. Thread-safe. The ids of `tokens` are used as given: the engine checks
 // them.
 Result<ParsedPrompt> parse_prompt(const v1::GenerateRequest& request, const ServedModel& model,
                                   const ServiceLimits& limits);

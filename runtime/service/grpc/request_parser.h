@@ -10,7 +10,7 @@
 
 namespace octet {
 
-// Errors are kInvalidInput, "field: its value and its bound" with the field's path in the request. Time grows with the
+// Errors are kInvalidInput with the field's path in the request; they say its value and its bound. Time grows with the
 // prompt's length as encoding does. An unset seed is drawn; the arrival is the caller's to set. Thread-safe.
 Result<GenerateCall> parse_generate(const v1::GenerateRequest& request, const ServedModel& model,
                                     const ServiceLimits& limits);

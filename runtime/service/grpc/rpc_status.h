@@ -24,7 +24,7 @@ grpc::Status rpc_status(const CallEnd& end);
 grpc::Status not_a_message();
 // A code as the metrics and the log name it.
 std::string failure_reason(grpc::StatusCode code);
-// Of a parsed request: kInvalidInput is "field: description"; anything else is INTERNAL.
+// Of a parsed request: kInvalidInput, which names a field, is rpc_bad_field; anything else is INTERNAL.
 grpc::Status rpc_status(const Status& status);
 
 }  // namespace octet
