@@ -75,12 +75,13 @@ void ProductsBench::add_layer() {
                 {0, options_.hidden}};
   WeightSpec down{{source_of(w2_)}, false, options_.weight_dtype, {}};
   for (int64_t i = 0; i <= kNumPartials; ++i) down.partial_bounds.push_back(i * options_.ffn / kNumPartials);
-  up_.emplace_back();
-  down_.emplace_back();
+  std::vector<Weight> ups, downs;
   for (int64_t e = 0; e < options_.num_experts; ++e) {
-    up_.back().push_back(backend_.prepare(up));
-    down_.back().push_back(backend_.prepare(down));
+    ups.push_back(backend_.prepare(up));
+    downs.push_back(backend_.prepare(down));
   }
+  up_.push_back(backend_.group(std::move(ups)));
+  down_.push_back(backend_.group(std::move(downs)));
 }
 
 Tensor ProductsBench::rows_of(int64_t rows, int64_t width, uint32_t seed) const {
@@ -157,11 +158,16 @@ ProductsBench::Routing ProductsBench::route(int64_t tokens, uint32_t seed) {
   return routing;
 }
 
-std::vector<Weight>& ProductsBench::next_layer(Layers& layers) {
+const WeightGroup& ProductsBench::next_layer(Layers& layers) {
   // Layer after layer, and when all have had their turn, from another expert on.
-  std::vector<Weight>& layer = layers[next_++ % layers.size()];
-  std::rotate(layer.begin(), layer.begin() + 1, layer.end());
-  return layer;
+  const size_t at = next_++ % layers.size();
+  if (at == 0) {
+    for (WeightGroup& layer : layers) {
+      Weight moved = backend_.replace(layer, 0, Weight{}, stream_);
+      for (size_t e = layer.weights.size(); e-- > 0;) moved = backend_.replace(layer, e, std::move(moved), stream_);
+    }
+  }
+  return layers[at];
 }
 
 Status ProductsBench::run_experts(KernelReport& report, int64_t tokens) {

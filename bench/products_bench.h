@@ -19,7 +19,7 @@ class ProductsBench {
   Status run(KernelReport& report);
 
  private:
-  using Layers = std::vector<std::vector<Weight>>;  // [layer][expert]
+  using Layers = std::vector<WeightGroup>;
   // Output n of a row of inputs, by a plain loop.
   using Expected = std::function<double(const float* row, int64_t n)>;
 
@@ -39,7 +39,7 @@ class ProductsBench {
   // Each token chooses top_k experts at random.
   Routing route(int64_t tokens, uint32_t seed);
   // The experts that the next call works with: a few experts of one layer might stay in a large cache.
-  std::vector<Weight>& next_layer(Layers& layers);
+  const WeightGroup& next_layer(Layers& layers);
   // Some outputs of y[a] = expected(x[row_of(a)]) of the first, a middle and the last a.
   Status check(TensorView y, const Tensor& x, const std::vector<int32_t>* row_of, const Expected& expected,
                double tolerance);

@@ -11,6 +11,8 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "kernels/kv_cache.h"
 #include "kernels/sampling.h"
@@ -113,6 +115,14 @@ class Backend {
   }
   // Copies a weight into the layout that gemm and grouped_gemm read. The source is not needed afterwards.
   virtual Weight prepare(const WeightSpec& spec) = 0;
+  // Weights of one shape and format, for grouped_gemm.
+  virtual WeightGroup group(std::vector<Weight> weights) { return {std::move(weights), {}}; }
+  // Puts a weight like the others in the place of one of them, and returns that one. Products that are enqueued on the
+  // stream from now on read the new one, those of steps that were captured before, too. The old one must live until
+  // what was enqueued earlier is done.
+  virtual Weight replace(WeightGroup& group, size_t index, Weight weight, Stream&) {
+    return std::exchange(group.weights.at(index), std::move(weight));
+  }
   // Copies between host memory and the device. upload reads the host memory before it returns.
   virtual void upload(const void* host, TensorView destination, Stream& stream) = 0;
   virtual void download(TensorView source, void* host, Stream& stream) = 0;
@@ -162,7 +172,7 @@ class Backend {
   //   y[a] = experts[e] applied to x[groups.assignment_row[a]], or to x[a] where that is empty (data == nullptr).
   // x F32 [*, num_inputs], y F32 [max assignments, num_outputs]; rows of y behind the last assignment stay as they are.
   // groups.slots is not read. Experts may be gated or plain, all alike. Bits as gemm's.
-  virtual void grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+  virtual void grouped_gemm(TensorView x, const ExpertGroups& groups, const WeightGroup& experts, TensorView y,
                             Stream& stream) = 0;
 
   // Attention ---------------------------------------------------------------------------------------------------------

@@ -56,6 +56,12 @@ struct Weight {
   Buffer storage;
 };
 
+// Weights of one shape and format that a grouped product reads, by index. Made by Backend::group.
+struct WeightGroup {
+  std::vector<Weight> weights;
+  Buffer addresses;  // of their storage, for kernels that look them up on the device; empty where none do
+};
+
 // Converts `count` elements of a checkpoint row to fp32 (exact).
 void read_as_f32(const std::byte* source, DType dtype, int64_t count, float* destination);
 // Rounds `count` fp32 values to `dtype` (kF32, kBF16 or kF16; to nearest even).

@@ -101,10 +101,11 @@ void CpuBackend::gemm(TensorView x, const Weight& weight, TensorView y, Stream&)
   product_.run({x.as<float>(), nullptr, offsets, {&weight, 1}, y.as<float>()});
 }
 
-void CpuBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+void CpuBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, const WeightGroup& experts, TensorView y,
                               Stream&) {
   const int32_t* rows = groups.assignment_row.data == nullptr ? nullptr : groups.assignment_row.as<int32_t>();
-  product_.run({x.as<float>(), rows, {groups.offsets.as<int32_t>(), experts.size() + 1}, experts, y.as<float>()});
+  const std::span<const Weight> weights = experts.weights;
+  product_.run({x.as<float>(), rows, {groups.offsets.as<int32_t>(), weights.size() + 1}, weights, y.as<float>()});
 }
 
 void CpuBackend::paged_attention(TensorView qkv, const PagedBatch& batch, const AttentionShape& shape,

@@ -35,7 +35,7 @@ class CpuBackend final : public Backend {
   void rms_norm(TensorView x, TensorView weight, float eps, TensorView y, Stream& stream) override;
 
   void gemm(TensorView x, const Weight& weight, TensorView y, Stream& stream) override;
-  void grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+  void grouped_gemm(TensorView x, const ExpertGroups& groups, const WeightGroup& experts, TensorView y,
                     Stream& stream) override;
 
   void rope_table(TensorView positions, TensorView inverse_frequency, TensorView table, Stream& stream) override;

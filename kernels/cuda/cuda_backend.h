@@ -39,6 +39,8 @@ class CudaBackend final : public Backend {
   Buffer allocate(size_t bytes) override;
   Buffer allocate_host(size_t bytes) override;
   Weight prepare(const WeightSpec& spec) override;
+  WeightGroup group(std::vector<Weight> weights) override;
+  Weight replace(WeightGroup& group, size_t index, Weight weight, Stream& stream) override;
   void upload(const void* host, TensorView destination, Stream& stream) override;
   void download(TensorView source, void* host, Stream& stream) override;
   bool supports_capture() const override { return true; }
@@ -54,7 +56,7 @@ class CudaBackend final : public Backend {
   void rms_norm(TensorView x, TensorView weight, float eps, TensorView y, Stream& stream) override;
 
   void gemm(TensorView x, const Weight& weight, TensorView y, Stream& stream) override;
-  void grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+  void grouped_gemm(TensorView x, const ExpertGroups& groups, const WeightGroup& experts, TensorView y,
                     Stream& stream) override;
 
   void rope_table(TensorView positions, TensorView inverse_frequency, TensorView table, Stream& stream) override;

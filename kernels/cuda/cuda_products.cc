@@ -117,7 +117,7 @@ void CudaBackend::gemm(TensorView x, const Weight& weight, TensorView y, Stream&
   if (weight.gated) {
     cuda::GroupedArgs args = grouped_args(x, weight, y);
     args.num_experts = 1;
-    args.weights[0] = weight.storage.data();
+    args.weight = weight.storage.data();
     run_grouped(args, num_rows <= kStreamRows ? nullptr : narrow(x, weight, on), on.get());
     return;
   }
@@ -138,28 +138,44 @@ void CudaBackend::gemm(TensorView x, const Weight& weight, TensorView y, Stream&
                                   CUBLAS_GEMM_DEFAULT));
 }
 
-void CudaBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+WeightGroup CudaBackend::group(std::vector<Weight> weights) {
+  WeightGroup group{std::move(weights), {}};
+  if (group.weights.empty()) return group;
+  std::vector<const void*> addresses;
+  for (const Weight& weight : group.weights) addresses.push_back(weight.storage.data());
+  const size_t bytes = addresses.size() * sizeof(void*);
+  group.addresses = allocate(bytes);
+  loader_.upload(addresses.data(), group.addresses.data(), bytes);
+  loader_.synchronize();
+  return group;
+}
+
+Weight CudaBackend::replace(WeightGroup& group, size_t index, Weight weight, Stream& stream) {
+  const void* address = weight.storage.data();
+  Weight old = Backend::replace(group, index, std::move(weight), stream);
+  use(stream).upload(&address, group.addresses.data() + index * sizeof(void*), sizeof(void*));
+  return old;
+}
+
+void CudaBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, const WeightGroup& experts, TensorView y,
                                Stream& stream) {
   CudaStream& on = use(stream);
-  if (experts.empty() || y.rows() == 0 || x.rows() == 0) return;
-  cuda::GroupedArgs args = grouped_args(x, experts.front(), y);
+  const std::vector<Weight>& weights = experts.weights;
+  if (weights.empty() || y.rows() == 0 || x.rows() == 0) return;
+  cuda::GroupedArgs args = grouped_args(x, weights.front(), y);
   args.assignment_row = groups.assignment_row.data == nullptr ? nullptr : groups.assignment_row.as<int32_t>();
   if (!groups.host_offsets.empty()) args.max_assignments = groups.host_offsets.back();
   if (cuda::suits_grouped_blas(groups.host_offsets)) {
-    std::vector<const void*> weights;
-    for (const Weight& expert : experts) weights.push_back(expert.storage.data());
-    cuda::grouped_blas(args, weights, groups.host_offsets, on);
+    std::vector<const void*> addresses;
+    for (const Weight& expert : weights) addresses.push_back(expert.storage.data());
+    cuda::grouped_blas(args, addresses, groups.host_offsets, on);
     return;
   }
-  const bool streams = args.max_assignments <= kStreamRows * std::ssize(experts);
-  const void* narrowed = streams ? nullptr : narrow(x, experts.front(), on);
-  for (size_t first = 0; first < experts.size(); first += cuda::kMaxExperts) {
-    const auto some = experts.subspan(first, std::min<size_t>(cuda::kMaxExperts, experts.size() - first));
-    for (size_t e = 0; e < some.size(); ++e) args.weights[e] = some[e].storage.data();
-    args.num_experts = static_cast<int>(some.size());
-    args.offsets = groups.offsets.as<int32_t>() + first;
-    run_grouped(args, narrowed, on.get());
-  }
+  args.weights = reinterpret_cast<const void* const*>(experts.addresses.data());
+  args.num_experts = static_cast<int>(weights.size());
+  args.offsets = groups.offsets.as<int32_t>();
+  const bool streams = args.max_assignments <= kStreamRows * std::ssize(weights);
+  run_grouped(args, streams ? nullptr : narrow(x, weights.front(), on), on.get());
 }
 
 }  // namespace octet

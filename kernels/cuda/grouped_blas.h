@@ -24,8 +24,8 @@ inline constexpr int64_t kBlasRows = 128;
 // Whether cuBLAS is to compute experts with these rows; false where the toolkit's cuBLAS is older than the function.
 bool suits_grouped_blas(std::span<const int32_t> host_offsets);
 
-// args.x in fp32; args.weights, offsets, num_experts and max_assignments are not read: `weights` are the experts' and
-// host_offsets [experts + 1] their assignments. REQUIRES: suits_grouped_blas(host_offsets).
+// args.x in fp32; args.weight, weights, offsets, num_experts and max_assignments are not read: `weights` are the
+// experts' and host_offsets [experts + 1] their assignments. REQUIRES: suits_grouped_blas(host_offsets).
 void grouped_blas(const GroupedArgs& args, std::span<const void* const> weights, std::span<const int32_t> host_offsets,
                   CudaStream& stream);
 

@@ -26,8 +26,8 @@ struct Expert {
 };
 
 __device__ Expert expert_of(const GroupedArgs& a, int index) {
-  const bool grouped = a.offsets != nullptr;
-  return {a.weights[index], grouped ? a.offsets[index] : 0, grouped ? a.offsets[index + 1] : a.num_rows};
+  if (a.weights == nullptr) return {a.weight, 0, a.num_rows};
+  return {a.weights[index], a.offsets[index], a.offsets[index + 1]};
 }
 
 // The row of x of an assignment, null behind the last.

@@ -51,6 +51,7 @@ class TileLoader {
       : shared_(shared) {
     const int num_weight_rows = a.num_outputs * (a.gated ? 2 : 1);
     const int chunk = threadIdx.x % kChunks;
+    const T* weights = static_cast<const T*>(a.weights == nullptr ? a.weight : a.weights[tile.expert]);
 #pragma unroll
     for (int i = 0; i < kCopies; ++i) {
       const int row = threadIdx.x / kChunks + i * (kThreads / kChunks);
@@ -59,8 +60,7 @@ class TileLoader {
       const int64_t x_row = a.assignment_row == nullptr ? assignment : a.assignment_row[assignment];
       x_[i] = static_cast<const T*>(a.x) + x_row * a.stride + chunk * 8;
       const int weight_row = min(first_weight_row + row, num_weight_rows - 1);
-      weight_[i] =
-          static_cast<const T*>(a.weights[tile.expert]) + static_cast<int64_t>(weight_row) * a.stride + chunk * 8;
+      weight_[i] = weights + static_cast<int64_t>(weight_row) * a.stride + chunk * 8;
       place_[i] = swizzled<kChunks>(row, chunk);
     }
   }

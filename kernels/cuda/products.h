@@ -13,12 +13,11 @@
 namespace octet::cuda {
 
 inline constexpr int kStrideUnit = 32;
-// Experts of one launch: their addresses travel in its parameters.
-inline constexpr int kMaxExperts = 64;
 
 struct GroupedArgs {
-  const void* weights[kMaxExperts];
-  // [num_experts + 1]: the assignments of each expert; null: one expert with the assignments [0, num_rows).
+  const void* weight;          // of the only expert, or
+  const void* const* weights;  // [num_experts]; a table on the device, so that a captured launch finds what has moved
+  // [num_experts + 1]: the assignments of each expert. Null where `weights` is: they are [0, num_rows).
   const int32_t* offsets;
   const int32_t* assignment_row;  // null: x's row of an assignment is its own index
   const void* x;  // grouped_stream: fp32 [*, num_inputs]; grouped_tiles: 16 bit, [*, stride], padded with zeros

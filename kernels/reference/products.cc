@@ -65,12 +65,12 @@ void ReferenceBackend::gemm(TensorView x, const Weight& weight, TensorView y, St
       weight, x.rows(), [&](int64_t r) { return rows + r * weight.num_inputs; }, y.as<float>());
 }
 
-void ReferenceBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts,
-                                    TensorView y, Stream&) {
+void ReferenceBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, const WeightGroup& experts, TensorView y,
+                                    Stream&) {
   const int32_t* bounds = groups.offsets.as<int32_t>();
   const int32_t* row_of = groups.assignment_row.data == nullptr ? nullptr : groups.assignment_row.as<int32_t>();
-  for (size_t e = 0; e < experts.size(); ++e) {
-    const Weight& weight = experts[e];
+  for (size_t e = 0; e < experts.weights.size(); ++e) {
+    const Weight& weight = experts.weights[e];
     const auto x_row = [&](int64_t i) {
       const int64_t assignment = bounds[e] + i;
       return x.as<float>() + (row_of == nullptr ? assignment : row_of[assignment]) * weight.num_inputs;

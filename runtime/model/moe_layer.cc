@@ -6,7 +6,7 @@ namespace {
 // y = the local experts' answers to a route, one an assignment.
 void compute_experts(const StepContext& step, int64_t layer, const Route& route, TensorView y) {
   step.timer.enter(StepPhase::kExperts);
-  const ExpertStore::Experts experts = step.experts.acquire(layer, route.groups, step.stream);
+  const ExpertWeights& experts = step.experts.acquire(layer, route.groups, step.stream);
   const TensorView activated = step.workspace.activated.view.slice_rows(0, y.rows());
   step.backend.grouped_gemm(route.rows, route.groups, experts.gate_up, activated, step.stream);
   step.backend.grouped_gemm(activated, route.groups.in_order(), experts.down, y, step.stream);

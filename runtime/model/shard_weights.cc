@@ -115,14 +115,15 @@ MoeWeights load_moe(const MoeTensors& tensors, Loader& load) {
   return weights;
 }
 
-ExpertWeights load_experts(const MoeTensors& tensors, const ModelConfig& config, const ShardPlan& plan, Loader& load) {
-  ExpertWeights weights;
+ExpertWeights load_experts(const MoeTensors& tensors, const ModelConfig& config, const ShardPlan& plan, Loader& load,
+                           Backend& backend) {
+  std::vector<Weight> gate_up, down;
   for (const int32_t e : plan.experts) {
     const ExpertTensors expert = cut_expert(tensors.experts[static_cast<size_t>(e)], plan.ffn);
-    weights.gate_up.push_back(load.weight({expert.w1, expert.w3}, {0, config.hidden_size}, /*gated=*/true));
-    weights.down.push_back(load.weight({expert.w2}, ffn_slice_bounds(config, plan.ffn_slices)));
+    gate_up.push_back(load.weight({expert.w1, expert.w3}, {0, config.hidden_size}, /*gated=*/true));
+    down.push_back(load.weight({expert.w2}, ffn_slice_bounds(config, plan.ffn_slices)));
   }
-  return weights;
+  return {backend.group(std::move(gate_up)), backend.group(std::move(down))};
 }
 
 }  // namespace
@@ -177,7 +178,7 @@ ShardWeights load_shard_weights(const Checkpoint& checkpoint, const ShardPlan& p
     weights.attention.push_back(load_attention(sources, config, plan.kv_heads.size(), load));
     const MoeTensors moe = checkpoint.moe(layer);
     weights.moe.push_back(load_moe(moe, load));
-    weights.experts.push_back(load_experts(moe, config, plan, load));
+    weights.experts.push_back(load_experts(moe, config, plan, load, backend));
   }
   weights.final_norm = load.vector(checkpoint.final_norm());
   weights.lm_head = load.weight(checkpoint.output().slice_rows(plan.vocabulary.begin, plan.vocabulary.size()));

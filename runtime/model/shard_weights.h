@@ -26,8 +26,8 @@ struct MoeWeights {
 
 // Of one layer.
 struct ExpertWeights {
-  std::vector<Weight> gate_up;  // of each local expert: w1 and w3, gated, [ffn of this rank, hidden]
-  std::vector<Weight> down;     // of each local expert: w2, [hidden, ffn of this rank], one partial an ffn slice
+  WeightGroup gate_up;  // of each local expert: w1 and w3, gated, [ffn of this rank, hidden]
+  WeightGroup down;     // of each local expert: w2, [hidden, ffn of this rank], one partial an ffn slice
 };
 
 struct ShardWeights {

@@ -175,9 +175,9 @@ INSTANTIATE_TEST_SUITE_P(Goldens, CudaModelTest,
 class CountedBackend final : public ForwardingBackend {
  public:
   using ForwardingBackend::ForwardingBackend;
-  void grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+  void grouped_gemm(TensorView x, const ExpertGroups& groups, const WeightGroup& experts, TensorView y,
                     Stream& stream) override {
-    std::vector<int32_t> offsets(experts.size() + 1);
+    std::vector<int32_t> offsets(experts.weights.size() + 1);
     download(groups.offsets, offsets.data(), stream);
     stream.synchronize();
     ExpertGroups counted = groups;

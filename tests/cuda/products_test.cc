@@ -99,14 +99,15 @@ class CudaProductsTest : public CudaTest {
     std::fill_n(expected.view.as<float>(), expected.view.num_elements(), 7.0F);
     const Tensor y = device(expected);
     ExpertGroups groups{offset_tensor.view, gathered ? row_tensor.view : TensorView{}, {}};
-    reference_.grouped_gemm(x.view, groups, expected_weights, expected.view, host_stream_);
+    reference_.grouped_gemm(x.view, groups, reference_.group(std::move(expected_weights)), expected.view, host_stream_);
+    const WeightGroup experts = backend_->group(std::move(weights));
     const Tensor device_x = device(x);
     const Tensor device_rows = device(row_tensor);
     const Tensor device_offsets = device(offset_tensor);
     groups = {device_offsets.view, gathered ? device_rows.view : TensorView{}, {}};
     if (host_knows) groups.host_offsets = offsets;
     const auto run = [&] {
-      backend_->grouped_gemm(device_x.view, groups, weights, y.view, *stream_);
+      backend_->grouped_gemm(device_x.view, groups, experts, y.view, *stream_);
       return host(y);
     };
     const Tensor first = run();
@@ -194,13 +195,44 @@ TEST_F(CudaProductsTest, GroupedWithManyRows) {
   }
 }
 
-TEST_F(CudaProductsTest, MoreExpertsThanOneLaunchTakes) {
+TEST_F(CudaProductsTest, SeventyExperts) {
   std::vector<int64_t> counts(70);
   for (size_t e = 0; e < counts.size(); ++e) counts[e] = static_cast<int64_t>(e % 3);
   check_grouped(counts, {9, 20}, {.gated = true, .gathered = true});
   for (int64_t& count : counts) count += 9;
   check_grouped(counts, {9, 20}, {.dtype = DType::kF16, .gathered = true});
   check_grouped(counts, {9, 20}, {.gated = true, .gathered = true, .host_knows = true});
+}
+
+// With few rows and with many: the kernels that stream weights, and those with tiles.
+TEST_F(CudaProductsTest, ACapturedProductReadsTheExpertThatIsThereNow) {
+  for (const int64_t rows : {2, 40}) {
+    SCOPED_TRACE(rows);
+    RandomValues random(static_cast<uint32_t>(rows));
+    std::vector<TestWeight> made;
+    for (int e = 0; e < 4; ++e) made.push_back(random_weight(random, 37, 100, DType::kBF16, true));
+    std::vector<Weight> three;
+    for (size_t e = 0; e < 3; ++e) three.push_back(backend_->prepare(made[e].spec));
+    WeightGroup experts = backend_->group(std::move(three));
+    const Tensor x = rounded_rows(random, {3 * rows, 100}, DType::kBF16);
+    const auto count = static_cast<int32_t>(rows);
+    const Tensor offsets = int_tensor({0, count, 2 * count, 3 * count}, {4});
+    const Tensor device_x = device(x), device_offsets = device(offsets);
+    const Tensor y = device_zeros(DType::kF32, {3 * rows, 37});
+    const auto enqueue = [&] {
+      backend_->grouped_gemm(device_x.view, {device_offsets.view, {}, {}}, experts, y.view, *stream_);
+    };
+    enqueue();  // allocates
+    const auto captured = backend_->capture(*stream_, enqueue);
+    const Weight old = backend_->replace(experts, 1, backend_->prepare(made[3].spec), *stream_);
+    captured->replay(*stream_);
+    std::vector<Weight> expected_weights;
+    for (const size_t e : {0, 3, 2}) expected_weights.push_back(reference_.prepare(made[e].spec));
+    const Tensor expected = Tensor::host(DType::kF32, y.view.shape);
+    reference_.grouped_gemm(x.view, {offsets.view, {}, {}}, reference_.group(std::move(expected_weights)),
+                            expected.view, host_stream_);
+    expect_near(host(y).view, expected.view, kExactOperands);
+  }
 }
 
 // 128 rows in the mean, of the experts that have any.

@@ -36,10 +36,14 @@ class ForwardingBackend : public Backend {
   void rms_norm(TensorView x, TensorView weight, float eps, TensorView y, Stream& stream) override {
     inner_->rms_norm(x, weight, eps, y, stream);
   }
+  WeightGroup group(std::vector<Weight> weights) override { return inner_->group(std::move(weights)); }
+  Weight replace(WeightGroup& group, size_t index, Weight weight, Stream& stream) override {
+    return inner_->replace(group, index, std::move(weight), stream);
+  }
   void gemm(TensorView x, const Weight& weight, TensorView y, Stream& stream) override {
     inner_->gemm(x, weight, y, stream);
   }
-  void grouped_gemm(TensorView x, const ExpertGroups& groups, std::span<const Weight> experts, TensorView y,
+  void grouped_gemm(TensorView x, const ExpertGroups& groups, const WeightGroup& experts, TensorView y,
                     Stream& stream) override {
     inner_->grouped_gemm(x, groups, experts, y, stream);
   }

@@ -175,12 +175,12 @@ void check_grouped(Backend& backend, const std::vector<int64_t>& counts, bool ga
   RandomValues random(seed);
   HostStream stream;
   constexpr int64_t kInputs = 120;
-  std::vector<Weight> experts;
+  std::vector<Weight> weights;
   std::vector<int32_t> offsets = {0};
   for (const int64_t count : counts) {
     const TestWeight made = gated ? gated_weight(random, 37, kInputs, DType::kBF16)
                                   : plain_weight(random, {37}, kInputs, DType::kF16, DType::kF16, {0, 40, 80, 120});
-    experts.push_back(backend.prepare(made.spec));
+    weights.push_back(backend.prepare(made.spec));
     offsets.push_back(offsets.back() + static_cast<int32_t>(count));
   }
   const int64_t total = offsets.back();
@@ -192,11 +192,12 @@ void check_grouped(Backend& backend, const std::vector<int64_t>& counts, bool ga
   const Tensor y = Tensor::host(DType::kF32, {total + 2, 37});
   std::fill_n(y.view.as<float>(), y.view.num_elements(), 7.0F);
   const ExpertGroups groups{offset_tensor.view, gathered ? assignment_row.view : TensorView{}, {}};
+  const WeightGroup experts = backend.group(std::move(weights));
   backend.grouped_gemm(x.view, groups, experts, y.view, stream);
   for (size_t e = 0; e < counts.size(); ++e) {
     const Tensor part = Tensor::host(DType::kF32, {counts[e], kInputs});
     backend.gather_rows(x.view, assignment_row.view.slice_rows(offsets[e], counts[e]), part.view, stream);
-    expect_same_bits(y.view.slice_rows(offsets[e], counts[e]), apply(backend, experts[e], part.view).view);
+    expect_same_bits(y.view.slice_rows(offsets[e], counts[e]), apply(backend, experts.weights[e], part.view).view);
   }
   for (int64_t i = total * 37; i < y.view.num_elements(); ++i) ASSERT_EQ(y.view.as<float>()[i], 7.0F);
 }
@@ -212,6 +213,30 @@ TEST_P(ProductsTest, GroupedIsGemmOfEachExpert) {
       }
     }
   }
+}
+
+TEST_P(ProductsTest, AReplacedExpertIsTheOneThatIsRead) {
+  RandomValues random(50);
+  const auto expert = [&] { return backend_->prepare(gated_weight(random, 37, 120, DType::kBF16).spec); };
+  std::vector<Weight> three;
+  for (int e = 0; e < 3; ++e) three.push_back(expert());
+  WeightGroup experts = backend_->group(std::move(three));
+  const Tensor x = random.tensor({6, 120});
+  const Tensor offsets = int_tensor({0, 2, 4, 6}, {4});
+  const auto products = [&] {
+    Tensor y = Tensor::host(DType::kF32, {6, 37});
+    backend_->grouped_gemm(x.view, {offsets.view, {}, {}}, experts, y.view, stream_);
+    return y;
+  };
+  const Tensor before = products();
+  Weight other = expert();
+  const Tensor expected = apply(*backend_, other, x.view.slice_rows(2, 2));
+  const Weight old = backend_->replace(experts, 1, std::move(other), stream_);
+  const Tensor after = products();
+  expect_same_bits(after.view.slice_rows(2, 2), expected.view);
+  expect_same_bits(after.view.slice_rows(0, 2), before.view.slice_rows(0, 2));
+  expect_same_bits(after.view.slice_rows(4, 2), before.view.slice_rows(4, 2));
+  expect_same_bits(apply(*backend_, old, x.view.slice_rows(2, 2)).view, before.view.slice_rows(2, 2));
 }
 
 OCTET_INSTANTIATE_ON_CPU(ProductsTest);

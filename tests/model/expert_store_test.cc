@@ -11,22 +11,22 @@ TEST(ExpertStore, GivesALayerItsOwnExperts) {
   std::vector<ExpertWeights> layers(kLayers);
   for (int64_t layer = 0; layer < kLayers; ++layer) {
     for (int64_t e = 0; e < kExperts; ++e) {
-      Weight& up = layers[static_cast<size_t>(layer)].gate_up.emplace_back();
+      Weight& up = layers[static_cast<size_t>(layer)].gate_up.weights.emplace_back();
       up.gated = true;
       up.num_outputs = 10 * layer + e;
-      layers[static_cast<size_t>(layer)].down.emplace_back().num_inputs = 10 * layer + e;
+      layers[static_cast<size_t>(layer)].down.weights.emplace_back().num_inputs = 10 * layer + e;
     }
   }
   ExpertStore store(std::move(layers));
   HostStream stream;
   for (const int64_t layer : {2, 0, 1, 1}) {
-    const ExpertStore::Experts experts = store.acquire(layer, {}, stream);
-    ASSERT_EQ(std::ssize(experts.gate_up), kExperts);
-    ASSERT_EQ(std::ssize(experts.down), kExperts);
+    const ExpertWeights& experts = store.acquire(layer, {}, stream);
+    ASSERT_EQ(std::ssize(experts.gate_up.weights), kExperts);
+    ASSERT_EQ(std::ssize(experts.down.weights), kExperts);
     for (int64_t e = 0; e < kExperts; ++e) {
-      EXPECT_TRUE(experts.gate_up[static_cast<size_t>(e)].gated);
-      EXPECT_EQ(experts.gate_up[static_cast<size_t>(e)].num_outputs, 10 * layer + e);
-      EXPECT_EQ(experts.down[static_cast<size_t>(e)].num_inputs, 10 * layer + e);
+      EXPECT_TRUE(experts.gate_up.weights[static_cast<size_t>(e)].gated);
+      EXPECT_EQ(experts.gate_up.weights[static_cast<size_t>(e)].num_outputs, 10 * layer + e);
+      EXPECT_EQ(experts.down.weights[static_cast<size_t>(e)].num_inputs, 10 * layer + e);
     }
   }
 }
