@@ -30,6 +30,14 @@ inline constexpr int64_t kLeastKeptRows = 256;
 
 class AllToAllExpertExchange final : public ExpertExchange {
  public:
+  AllToAllExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology, const ExchangeShape& shape);
+
+  int64_t max_assignments() const override { return local_.max_assignments(); }
+  std::optional<Route> keep(const StepRows& rows, const RoutedRows& mine, Stream& stream) override;
+  Route dispatch(const StepRows& rows, const RoutedRows& mine, Stream& stream) override;
+  void combine(const StepRows& rows, const Route& route, TensorView y, TensorView out, Stream& stream) override;
+
+ private:
   // Most rows of a step on one rank, with num_local experts.
   struct Capacity {
     Capacity(const ExchangeShape& shape, const Topology& topology, int64_t num_local);
@@ -41,14 +49,6 @@ class AllToAllExpertExchange final : public ExpertExchange {
     int64_t arrived;   // of this rank's own, back home
   };
 
-  AllToAllExpertExchange(Backend& backend, ModelComms& comms, const Topology& topology, const ExchangeShape& shape);
-
-  int64_t max_assignments() const override { return local_.max_assignments(); }
-  std::optional<Route> keep(const StepRows& rows, const RoutedRows& mine, Stream& stream) override;
-  Route dispatch(const StepRows& rows, const RoutedRows& mine, Stream& stream) override;
-  void combine(const StepRows& rows, const Route& route, TensorView y, TensorView out, Stream& stream) override;
-
- private:
   void gather_choices(const StepRows& rows, const RoutedRows& mine, Stream& stream);
   void plan_rows(const StepRows& rows, Stream& stream);
   void sum_kept(TensorView y, Stream& stream);

@@ -65,9 +65,11 @@ class PlanCommand final : public Command {
                            RowLayoutChooser::create(options.exchange, plan.topology, c.num_experts, c.experts_per_token,
                                                     c.hidden_size, dtype_size(options.exchange_dtype)));
     plan.ranks = plan_ranks(c, plan.has_weights ? &*model.checkpoint : nullptr, plan.topology, plan.experts_of_place,
-                            options.kv_dtype.value_or(is_for_gpus() ? DType::kBF16 : DType::kF32));
+                            options.kv_dtype.value_or(default_kv_dtype()));
     plan.traffic = plan_traffic(c, plan.topology, chooser, options.exchange_dtype, options.engine.prefill_chunk);
-    if (cluster.device_memory > 0) plan.memory = memory_of(cluster, options, plan, chooser);
+    if (cluster.device_memory > 0) {
+      OCTET_ASSIGN_OR_RETURN(plan.memory, memory_of(cluster, options, plan));
+    }
     const std::vector<std::string> hosts = hosts_of_ranks(cluster);
     return json_ ? print_line(dump_json(as_json(plan, hosts))) : print(as_text(plan, hosts, chooser));
   }
@@ -88,14 +90,13 @@ class PlanCommand final : public Command {
     return ok_status();
   }
 
-  std::vector<MemoryPlan> memory_of(const ClusterConfig& cluster, const SessionOptions& options, const JobPlan& plan,
-                                    const RowLayoutChooser& chooser) const {
+  Result<std::vector<MemoryPlan>> memory_of(const ClusterConfig& cluster, const SessionOptions& options,
+                                            const JobPlan& plan) const {
     constexpr int64_t kGigabyte = 1'000'000'000;
-    const StepLimits limits{.rows = std::max(options.engine.prefill_chunk, options.engine.max_batch),
-                            .logit_rows = options.engine.max_batch,
-                            .captures = is_for_gpus()};
+    MixtralOptions model = model_options(options, default_kv_dtype());
+    model.experts_of_place = plan.experts_of_place;
     return plan_memory(plan.config, plan.topology, plan.ranks, cluster.device_memory * kGigabyte,
-                       workspace_request(chooser, limits, options.exchange_dtype));
+                       is_for_gpus() ? kPlannedGpu : kPlannedHost, model);
   }
 
   static std::vector<std::string> hosts_of_ranks(const ClusterConfig& cluster) {
@@ -108,6 +109,7 @@ class PlanCommand final : public Command {
   }
 
   bool is_for_gpus() const { return model_flags_.device == "cuda"; }
+  DType default_kv_dtype() const { return is_for_gpus() ? DType::kBF16 : DType::kF32; }
   std::string device() const { return model_flags_.device.empty() ? "default" : model_flags_.device; }
 
   std::string as_text(const JobPlan& plan, const std::vector<std::string>& hosts,

@@ -45,6 +45,8 @@ class Decoder {
   int64_t weight_bytes_read() const { return weights_.bytes_read; }
   const RowLayoutChooser& row_layouts() const { return chooser_; }
   const ShardPlan& shard() const { return shard_; }
+  // Most assignments that a step can bring to this rank.
+  int64_t max_assignments() const { return strategies_.max_assignments(); }
 
  private:
   RowLayoutKind choose_layout(const StepPlan& plan) const;

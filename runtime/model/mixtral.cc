@@ -9,19 +9,23 @@ namespace octet {
 
 Result<std::unique_ptr<Mixtral>> Mixtral::create(const Checkpoint& checkpoint, const Topology& topology,
                                                  Backend& backend, ModelComms& comms, MixtralOptions options) {
-  const ModelConfig& config = checkpoint.config();
+  OCTET_ASSIGN_OR_RETURN(auto model,
+                         make_unloaded(checkpoint.config(), {topology, backend, comms}, std::move(options)));
+  model->decoder_.load(checkpoint);
+  return model;
+}
+
+Result<std::unique_ptr<Mixtral>> Mixtral::make_unloaded(const ModelConfig& config, const ModelRank& rank,
+                                                        MixtralOptions options) {
   if (options.max_context == 0) options.max_context = config.max_positions;
   if (options.experts_of_place.empty()) {
-    options.experts_of_place = place_experts_linear(config.num_experts, topology.ep);
+    options.experts_of_place = place_experts_linear(config.num_experts, rank.topology.ep);
   }
   OCTET_ASSIGN_OR_RETURN(
       RowLayoutChooser chooser,
-      RowLayoutChooser::create(options.exchange, topology, config.num_experts, config.experts_per_token,
+      RowLayoutChooser::create(options.exchange, rank.topology, config.num_experts, config.experts_per_token,
                                config.hidden_size, dtype_size(options.exchange_dtype)));
-  auto model =
-      std::unique_ptr<Mixtral>(new Mixtral(config, {topology, backend, comms}, std::move(options), std::move(chooser)));
-  model->decoder_.load(checkpoint);
-  return model;
+  return std::unique_ptr<Mixtral>(new Mixtral(config, rank, std::move(options), std::move(chooser)));
 }
 
 Mixtral::Mixtral(const ModelConfig& config, const ModelRank& rank, MixtralOptions options, RowLayoutChooser chooser)

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "kernels/planned_device.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/model/decoder.h"
 #include "runtime/model/logits_collector.h"
@@ -23,6 +24,10 @@ class Mixtral final : public ModelRunner {
   // or the layout. The checkpoint is not needed afterwards; backend and communicators must outlive the model.
   static Result<std::unique_ptr<Mixtral>> create(const Checkpoint& checkpoint, const Topology& topology,
                                                  Backend& backend, ModelComms& comms, MixtralOptions options);
+  // Bytes of such a device's memory that create() takes on `rank` beside weights and the pages that options.num_pages
+  // asks for; on a GPU what products of the experts keep, too. Touches no memory. Errors as create().
+  static Result<int64_t> working_memory(const ModelConfig& config, const Topology& topology, int rank,
+                                        const PlannedDevice& device, MixtralOptions options);
 
   int64_t max_rows() const override { return options_.max_rows; }
   int64_t max_logit_rows() const override { return options_.max_logit_rows; }
@@ -46,6 +51,8 @@ class Mixtral final : public ModelRunner {
   };
 
   // All but the weights.
+  static Result<std::unique_ptr<Mixtral>> make_unloaded(const ModelConfig& config, const ModelRank& rank,
+                                                        MixtralOptions options);
   Mixtral(const ModelConfig& config, const ModelRank& rank, MixtralOptions options, RowLayoutChooser chooser);
 
   // Brings what the plan wants of the logits to rank 0's host memory, where it is after the next wait.

@@ -13,7 +13,7 @@ struct KvBudget {
   std::string bound = {};          // what bounds them: "its device", "control group /batch/job"
   bool is_devices_own = false;     // of a device that nothing else needs memory of
   int64_t weight_bytes = 0;        // of this rank
-  int64_t workspace_bytes = 0;     // of this rank (memory_plan.h)
+  int64_t workspace_bytes = 0;     // of this rank: Mixtral::working_memory
   int64_t page_bytes = 0;          // of one page over all layers
   int64_t wanted_pages = 0;        // for as many contexts as run at once
   int64_t requested_kv_bytes = 0;  // --kv-cache; 0: not said

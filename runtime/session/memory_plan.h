@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "runtime/model/decode_shape.h"
+#include "runtime/model/mixtral.h"
 #include "runtime/session/rank_plan.h"
 
 namespace octet {
@@ -12,7 +12,7 @@ namespace octet {
 struct MemoryPlan {
   int64_t device = 0;     // what there is
   int64_t weights = 0;    // by placement
-  int64_t workspace = 0;  // workspace_bytes
+  int64_t workspace = 0;  // Mixtral::working_memory
   int64_t reserve = 0;    // library_reserve of a GPU, host_reserve of a host
   int64_t kv_bytes_per_token = 0;
 
@@ -21,29 +21,15 @@ struct MemoryPlan {
   int64_t kv_tokens() const { return left() > 0 ? left() / kv_bytes_per_token : 0; }
 };
 
-struct WorkspaceRequest {
-  bool gpu = false;
-  int64_t max_rows = 0;        // of a step in one dp group
-  int64_t max_logit_rows = 0;  // whose logits are wanted
-  MostRows most_rows = {};     // of steps of each layout; only what they reach is allocated
-  DType exchange_dtype = DType::kF32;
-};
-
-// With the most rows that steps have where `chooser` chooses their layout.
-WorkspaceRequest workspace_request(const RowLayoutChooser& chooser, const StepLimits& limits, DType exchange_dtype);
-
-// Bytes on one rank beside weights and KV cache: activations of the largest step and logits, in fp32; on a GPU 16-bit
-// copies of what products read and give, too. Without the buffers of a host's transport.
-int64_t workspace_bytes(const ModelConfig& config, const Topology& topology, const ShardPlan& shard,
-                        const WorkspaceRequest& request);
 // What a GPU keeps for its libraries and loses to fragmentation: a twentieth. An assumption.
 int64_t library_reserve(int64_t device_bytes);
 // What a host keeps for the program itself, its threads, requests and answers: a twentieth, and 48 MiB.
 int64_t host_reserve(int64_t available_bytes);
 
-std::vector<MemoryPlan> plan_memory(const ModelConfig& config, const Topology& topology,
-                                    const std::vector<RankPlan>& ranks, int64_t device_bytes,
-                                    const WorkspaceRequest& request);
+// Of all ranks, for a model with these options. Errors as Mixtral::create.
+Result<std::vector<MemoryPlan>> plan_memory(const ModelConfig& config, const Topology& topology,
+                                            const std::vector<RankPlan>& ranks, int64_t device_bytes,
+                                            const PlannedDevice& device, const MixtralOptions& options);
 
 // Tokens that the KV caches of all ranks hold together: each dp group has as many as its poorest rank.
 int64_t kv_tokens_of_job(const Topology& topology, const std::vector<MemoryPlan>& memory);

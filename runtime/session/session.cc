@@ -18,7 +18,6 @@
 #include "runtime/session/explain.h"
 #include "runtime/session/fingerprint.h"
 #include "runtime/session/kv_budget.h"
-#include "runtime/session/memory_plan.h"
 
 namespace octet {
 namespace {
@@ -37,16 +36,6 @@ Result<std::optional<Tokenizer>> open_tokenizer_if_any(const std::filesystem::pa
   if (asked.empty() && find_tokenizer_file(model).empty()) return std::optional<Tokenizer>();
   OCTET_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::open(asked.empty() ? model : asked));
   return std::optional<Tokenizer>(std::move(tokenizer));
-}
-
-// What a model built with these options will allocate; of options that it refuses nothing.
-WorkspaceRequest working_memory(const ModelConfig& config, const Topology& topology, const MixtralOptions& options,
-                                bool is_gpu) {
-  const auto chooser =
-      RowLayoutChooser::create(options.exchange, topology, config.num_experts, config.experts_per_token,
-                               config.hidden_size, dtype_size(options.exchange_dtype));
-  if (!chooser.ok()) return {};
-  return workspace_request(*chooser, {options.max_rows, options.max_logit_rows, is_gpu}, options.exchange_dtype);
 }
 
 // Whether all ranks are fine; of a rank alone, whether it is.
@@ -114,38 +103,37 @@ Status Session::open_model(const SessionNeeds& needs) {
   layout.world = world_->size();
   OCTET_ASSIGN_OR_RETURN(topology_, make_topology(layout, {config_.num_kv_heads, config_.num_experts}));
 
-  options_.max_rows = std::max(asked_.engine.prefill_chunk, asked_.engine.max_batch);
-  options_.max_logit_rows = needs.all_logits ? options_.max_rows : asked_.engine.max_batch;
-  options_.kv_dtype = asked_.kv_dtype.value_or(backend_->default_kv_dtype());
+  options_ = model_options(asked_, backend_->default_kv_dtype());
+  if (needs.all_logits) options_.max_logit_rows = options_.max_rows;
   options_.max_context = config_.max_positions;
-  options_.load.format = asked_.weights;
-  options_.exchange = asked_.exchange;
-  options_.exchange_dtype = asked_.exchange_dtype;
   OCTET_ASSIGN_OR_RETURN(options_.experts_of_place, place_experts(asked_.placement, config_.num_experts, topology_.ep));
   OCTET_RETURN_IF_ERROR(
       backend_->check_model({options_.load.format.value_or(common_matrix_format(*checkpoint_)), options_.kv_dtype,
                              config_.head_dim, config_.num_heads / config_.num_kv_heads}));
-  OCTET_ASSIGN_OR_RETURN(options_.num_pages, choose_pages(kv_budget()));
+  OCTET_ASSIGN_OR_RETURN(const KvBudget budget, kv_budget());
+  OCTET_ASSIGN_OR_RETURN(options_.num_pages, choose_pages(budget));
   return ok_status();
 }
 
-KvBudget Session::kv_budget() const {
+Result<KvBudget> Session::kv_budget() const {
   const ShardPlan shard = make_shard_plan(topology_, world_->rank(), config_.num_kv_heads, config_.vocab_size,
                                           config_.intermediate_size, options_.experts_of_place);
   const bool is_devices_own = backend_->memory_kind() == MemoryKind::kCuda;
   const MemoryBound memory = is_devices_own
                                  ? MemoryBound{.name = "its device", .available = backend_->available_memory()}
                                  : tightest_memory(KernelFiles(), world_->local_size()).value_or(MemoryBound());
-  return {.available = memory.available,
-          .bound = memory.name,
-          .is_devices_own = is_devices_own,
-          .weight_bytes = shard_bytes(*checkpoint_, shard, options_.load.format),
-          .workspace_bytes =
-              workspace_bytes(config_, topology_, shard, working_memory(config_, topology_, options_, is_devices_own)),
-          .page_bytes = page_bytes(),
-          .wanted_pages = asked_.engine.max_batch * pages_for(config_.max_positions),
-          .requested_kv_bytes = asked_.kv_cache_bytes,
-          .num_ranks = world_->size()};
+  OCTET_ASSIGN_OR_RETURN(const int64_t working_memory,
+                         Mixtral::working_memory(config_, topology_, world_->rank(),
+                                                 {backend_->memory_kind(), backend_->supports_capture()}, options_));
+  return KvBudget{.available = memory.available,
+                  .bound = memory.name,
+                  .is_devices_own = is_devices_own,
+                  .weight_bytes = shard_bytes(*checkpoint_, shard, options_.load.format),
+                  .workspace_bytes = working_memory,
+                  .page_bytes = page_bytes(),
+                  .wanted_pages = asked_.engine.max_batch * pages_for(config_.max_positions),
+                  .requested_kv_bytes = asked_.kv_cache_bytes,
+                  .num_ranks = world_->size()};
 }
 
 // What the ranks of a job must have alike, and the watch over them.

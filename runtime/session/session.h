@@ -81,7 +81,7 @@ class Session {
   Status open_model(const SessionNeeds& needs);
   Status plan_ranks();
   Status start_watchdog();
-  KvBudget kv_budget() const;
+  Result<KvBudget> kv_budget() const;
   Status load_shard();
   int64_t page_bytes() const;  // of one page of the KV cache
 

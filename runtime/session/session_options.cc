@@ -1,5 +1,7 @@
 #include "runtime/session/session_options.h"
 
+#include <algorithm>
+
 #include "parallel/expert_placement.h"
 #include "runtime/base/read_file.h"
 
@@ -14,6 +16,18 @@ Result<std::vector<std::vector<int32_t>>> place_experts(const ExpertPlacement& p
   auto places = parse_placement(text, num_experts, num_places);
   if (!places.ok()) return invalid_input("{}: {}", placement.file.string(), places.status().message());
   return places;
+}
+
+MixtralOptions model_options(const SessionOptions& options, DType default_kv_dtype) {
+  MixtralOptions model;
+  model.max_rows = std::max(options.engine.prefill_chunk, options.engine.max_batch);
+  model.max_logit_rows = options.engine.max_batch;
+  model.max_context = options.max_context;
+  model.kv_dtype = options.kv_dtype.value_or(default_kv_dtype);
+  model.exchange = options.exchange;
+  model.exchange_dtype = options.exchange_dtype;
+  model.load.format = options.weights;
+  return model;
 }
 
 }  // namespace octet

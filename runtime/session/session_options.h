@@ -17,6 +17,7 @@
 #include "runtime/base/status.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/engine/engine.h"
+#include "runtime/model/mixtral_options.h"
 
 namespace octet {
 
@@ -57,5 +58,9 @@ struct SessionOptions {
   // ranks it is compared beside the binary and the model's small files.
   std::function<Result<std::vector<NamedHash>>()> also_alike = {};
 };
+
+// What a model is built with that is opened like this, whether it is there or only planned: all but its KV pages and
+// where its experts are. default_kv_dtype: the device's.
+MixtralOptions model_options(const SessionOptions& options, DType default_kv_dtype);
 
 }  // namespace octet
