@@ -14,7 +14,6 @@
 namespace octet {
 namespace {
 
-using RpcCode = grpc::StatusCode;
 using std::chrono::milliseconds;
 
 constexpr size_t kMaxRequestIdBytes = 128;
@@ -144,18 +143,18 @@ grpc::Status GenerationService::take_request(Tenant& tenant) {
     return grpc::Status::OK;
   }
   metrics_.on_tenant_refusal(name, refusal->reason);
-  return rpc_retry(RpcCode::RESOURCE_EXHAUSTED, refusal->message, refusal->retry);
+  return rpc_retry(grpc::StatusCode::RESOURCE_EXHAUSTED, refusal->message, refusal->retry);
 }
 
 // Whether calls may come: the registry knows why not once it is closed.
 grpc::Status GenerationService::check_loaded() const {
   if (state() != ServiceState::kLoading) return grpc::Status::OK;
-  return rpc_retry(RpcCode::FAILED_PRECONDITION, "the model is still being loaded", kRetryWhileLoading);
+  return rpc_retry(grpc::StatusCode::FAILED_PRECONDITION, "the model is still being loaded", kRetryWhileLoading);
 }
 
 grpc::Status GenerationService::check_model(const std::string& name) const {
   if (name.empty() || name == facts_.model.name) return grpc::Status::OK;
-  return rpc_error(RpcCode::NOT_FOUND,
+  return rpc_error(grpc::StatusCode::NOT_FOUND,
                    fmt::format("model: {} is not served here, {} is", quote(name), quote(facts_.model.name)));
 }
 
@@ -163,7 +162,7 @@ grpc::Status GenerationService::check_call(const grpc::CallbackServerContext& co
   if (auto status = identify(context, caller); !status.ok()) return status;
   if (auto status = check_loaded(); !status.ok()) return status;
   if (call_deadline(context) <= GenerationCall::Clock::now()) {
-    return rpc_error(RpcCode::DEADLINE_EXCEEDED, "the deadline had passed on arrival");
+    return rpc_error(grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline had passed on arrival");
   }
   return take_request(*caller.tenant);
 }
@@ -304,7 +303,7 @@ grpc::ServerUnaryReactor* GenerationService::run_later(grpc::CallbackServerConte
     if (done.ok()) done = check_model(request.model());
     if (done.ok()) done = rpc_status(work(request, response));
     if (done.ok() && std::cmp_greater(response.ByteSizeLong(), facts_.limits.max_outbox_bytes)) {
-      done = rpc_error(RpcCode::RESOURCE_EXHAUSTED,
+      done = rpc_error(grpc::StatusCode::RESOURCE_EXHAUSTED,
                        fmt::format("the answer has more than {} bytes", facts_.limits.max_outbox_bytes));
     }
     return ok_status();
