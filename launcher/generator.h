@@ -26,7 +26,7 @@ struct GenerationHooks {
 // A prompt that its generator has made ready, once for all that is asked about it.
 struct PreparedPrompt {
   int64_t num_tokens = 0;
-  std::variant<GenerateCall, PromptSource> content;  // encoded here, or for a service to encode
+  std::variant<GenerateCall, PromptSource> content = {};  // encoded here, or for a service to encode
 };
 
 // Not thread-safe.

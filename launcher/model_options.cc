@@ -54,8 +54,8 @@ ExpertPlacement expert_placement(const std::string& name) {
   return {.kind = ExpertPlacement::Kind::kFile, .file = name};
 }
 
-std::chrono::milliseconds milliseconds(double seconds) {
-  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+std::chrono::milliseconds watch_limit(double num_seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(num_seconds * 1000));
 }
 
 }  // namespace
@@ -83,7 +83,7 @@ SessionOptions session_options(const ModelFlags& flags) {
   options.exchange_dtype = flags.exchange_dtype == "bf16" ? DType::kBF16 : DType::kF32;
   options.placement = expert_placement(flags.placement);
   options.explain = flags.explain;
-  options.watch = {milliseconds(flags.heartbeat_limit), milliseconds(flags.collective_limit)};
+  options.watch = {watch_limit(flags.heartbeat_limit), watch_limit(flags.collective_limit)};
   // The network of the cluster file.
   if (const char* interface = std::getenv(kInterfaceVariable)) options.watch_address = interface;
   if (flags.values) options.also_alike = [values = flags.values] { return hash_flags(values()); };

@@ -25,7 +25,9 @@ Result<PreparedPrompt> RemoteGenerator::prepare(PromptSource source) {
     conversation->messages = with_safe_prompt(std::move(conversation->messages));
   }
   OCTET_ASSIGN_OR_RETURN(const int64_t num_tokens, count_tokens(source));
-  return PreparedPrompt{num_tokens, std::move(source)};
+  PreparedPrompt prompt{.num_tokens = num_tokens};
+  prompt.content.emplace<PromptSource>(std::move(source));
+  return prompt;
 }
 
 // What the service refuses it says when it is asked.

@@ -44,16 +44,6 @@ void read_default(const DefaultReader& reader, GenerationDefaults& defaults, Mem
 
 }  // namespace
 
-SamplingParams GenerationDefaults::sampling() const {
-  SamplingParams params;
-  params.temperature = temperature;
-  params.top_k = top_k;
-  params.top_p = top_p;
-  params.min_p = min_p;
-  params.repetition_penalty = repetition_penalty;
-  return params;
-}
-
 Result<GenerationConfig> parse_generation_config(std::string_view text, int64_t vocab_size) {
   OCTET_ASSIGN_OR_RETURN(const nlohmann::json object, parse_json_object(text));
   JsonFields fields(object);

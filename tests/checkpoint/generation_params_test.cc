@@ -9,7 +9,7 @@
 
 #include "tests/checkpoint/param_cases.h"
 
-namespace octet::testing {
+namespace octet {
 namespace {
 
 using ::testing::ElementsAre;
@@ -126,4 +126,4 @@ TEST(ParamTable, ErrorsAreTheirLines) {
 }
 
 }  // namespace
-}  // namespace octet::testing
+}  // namespace octet
