@@ -25,7 +25,7 @@ inline nlohmann::json good_value(const GenerationParam& param) {
     if constexpr (is_any_of<Member, std::string>) return "plum";
     if constexpr (is_any_of<Member, std::vector<std::string>>) return {"plum", "pear"};
     if constexpr (is_any_of<Member, std::vector<TokenId>>) return {4, 5};
-    return 3;
+    return 3U;  // as text is read
   });
 }
 
