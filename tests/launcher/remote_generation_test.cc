@@ -162,12 +162,13 @@ TEST_F(ResumeTest, BehindAnyChunkTheTextGoesOn) {
   }
 }
 
-void expect_same_outputs(RemoteGenerator& generator, const ClientCall& call, const GenerationResult& whole) {
+void expect_same_outputs(RemoteGenerator& generator, const PreparedPrompt& prompt, const GenerationParams& params,
+                         const GenerationResult& whole) {
   GenerationResult cut;
   std::map<int64_t, std::string> told;
   const GenerationHooks hooks{.on_text = [&](int64_t index, const std::string& text) { told[index] += text; },
                               .should_stop = [] { return false; }};
-  const Status status = generator.generate(call.input, call.params, hooks, cut);
+  const Status status = generator.generate(prompt, params, hooks, cut);
   ASSERT_TRUE(status.ok()) << status.message();
   ASSERT_EQ(cut.outputs.size(), whole.outputs.size());
   for (size_t i = 0; i < whole.outputs.size(); ++i) {
@@ -194,12 +195,14 @@ TEST_F(ResumeTest, AClientThatIsCutAgainAndAgainHasTheSameOutputs) {
     GenerationResult whole;
     const GenerationHooks quiet{.on_text = [](int64_t, const std::string&) {}, .should_stop = [] { return false; }};
     proxy.cut_after([] { return CuttingProxy::kNever; });
-    ASSERT_TRUE((*generator)->generate(call.input, call.params, quiet, whole).ok());
+    const auto prompt = (*generator)->prepare(call.input);
+    ASSERT_TRUE(prompt.ok()) << prompt.status().message();
+    ASSERT_TRUE((*generator)->generate(*prompt, call.params, quiet, whole).ok());
     proxy.cut_after([&random] { return 1 + static_cast<int>(random() % 12); });
     int most_cuts = 0;
     for (int i = 0; i < 20 && most_cuts < 2; ++i) {  // on a busy machine few chunks bring it all
       const int num_cuts = proxy.num_cuts();
-      expect_same_outputs(**generator, call, whole);
+      expect_same_outputs(**generator, *prompt, call.params, whole);
       most_cuts = std::max(most_cuts, proxy.num_cuts() - num_cuts);
     }
     EXPECT_GE(most_cuts, 2);
