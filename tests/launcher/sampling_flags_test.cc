@@ -26,7 +26,8 @@ std::string flag_of(const GenerationParam& param) {
 std::vector<std::string> words_of(const GenerationParam& param, const nlohmann::json& value) {
   const auto text = [](const nlohmann::json& one) { return one.is_string() ? one.get<std::string>() : one.dump(); };
   std::vector<std::string> words;
-  for (const auto& [key, element] : (value.is_structured() ? value : nlohmann::json::array({value})).items()) {
+  const nlohmann::json values = value.is_structured() ? value : nlohmann::json::array({value});
+  for (const auto& [key, element] : values.items()) {
     words.push_back(flag_of(param));
     if (value.is_object()) {
       words.push_back(key + "=" + element.dump());
