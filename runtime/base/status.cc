@@ -3,7 +3,10 @@
 namespace octet {
 namespace {
 
-constinit const std::string kNothing;
+const std::string& nothing() {
+  static const std::string empty;
+  return empty;
+}
 
 }  // namespace
 
@@ -14,9 +17,9 @@ Status::Status(StatusCode code, std::string_view field, std::string_view descrip
     : error_(std::make_shared<const Error>(Error{code, fmt::format("{} {}", field, description), std::string(field)})) {
 }
 
-const std::string& Status::message() const { return ok() ? kNothing : error_->message; }
+const std::string& Status::message() const { return ok() ? nothing() : error_->message; }
 
-const std::string& Status::field() const { return ok() ? kNothing : error_->field; }
+const std::string& Status::field() const { return ok() ? nothing() : error_->field; }
 
 std::string_view Status::description() const {
   const std::string_view all = message();
