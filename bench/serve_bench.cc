@@ -100,17 +100,17 @@ class LoadDriver {
 
 Status ServeBench::check(int64_t vocab_size, int64_t max_context, uint64_t seed) {
   constexpr size_t kChecked = 3, kTogether = 8;
-  constexpr int64_t kPromptTokens = 96, kOutputTokens = 16;
-  const int64_t prompt_tokens = std::clamp<int64_t>(max_context - kOutputTokens, 1, kPromptTokens);
+  constexpr int64_t kCheckedPrompt = 96, kCheckedOutput = 16;
+  const int64_t prompt_tokens = std::clamp<int64_t>(max_context - kCheckedOutput, 1, kCheckedPrompt);
   const auto requests = draw_load({.num_requests = kTogether,
                                    .prompt_tokens = LengthDistribution::fixed(prompt_tokens),
-                                   .output_tokens = LengthDistribution::fixed(kOutputTokens),
+                                   .output_tokens = LengthDistribution::fixed(kCheckedOutput),
                                    .seed = ~seed},
                                   0, vocab_size);
   OCTET_ASSIGN_OR_RETURN(const auto together, generate(requests));
   for (const Tokens& tokens : together) {
-    if (std::ssize(tokens) != kOutputTokens) {
-      return failed("a request for {} tokens got {}", kOutputTokens, tokens.size());
+    if (std::ssize(tokens) != kCheckedOutput) {
+      return failed("a request for {} tokens got {}", kCheckedOutput, tokens.size());
     }
   }
   ServingInfo serving;
