@@ -67,8 +67,10 @@ grpc::Status check_num_fields(grpc::ByteBuffer& bytes, const google::protobuf::D
   google::protobuf::io::CodedInputStream in(&reader);
   in.SetTotalBytesLimit(static_cast<int>(bytes.Length()));
   if (count_down_fields(in, type, kMaxFields) > 0) return grpc::Status::OK;
-  return rpc_error(grpc::StatusCode::INVALID_ARGUMENT,
-                   fmt::format("the request has more than {} fields, those of its parts included", kMaxFields));
+  return rpc_error(
+      grpc::StatusCode::INVALID_ARGUMENT,
+      fmt::format("the bytes are no message of this method: more than {} fields, those of its parts included",
+                  kMaxFields));
 }
 
 GenerationMethods::GenerationMethods() {
