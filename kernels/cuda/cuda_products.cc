@@ -50,6 +50,12 @@ cudaDataType_t blas_type(DType dtype) { return dtype == DType::kBF16 ? CUDA_R_16
 // Up to so many assignments an expert the weights are streamed: an instruction's columns.
 constexpr int64_t kStreamRows = 8;
 
+std::vector<const void*> addresses_of(const std::vector<Weight>& weights) {
+  std::vector<const void*> addresses;
+  for (const Weight& weight : weights) addresses.push_back(weight.storage.data());
+  return addresses;
+}
+
 void run_grouped(cuda::GroupedArgs& args, const void* narrowed, cudaStream_t stream) {
   if (narrowed == nullptr) {
     cuda::grouped_stream(args, stream);
@@ -141,8 +147,7 @@ void CudaBackend::gemm(TensorView x, const Weight& weight, TensorView y, Stream&
 WeightGroup CudaBackend::group(std::vector<Weight> weights) {
   WeightGroup group{std::move(weights), {}};
   if (group.weights.empty()) return group;
-  std::vector<const void*> addresses;
-  for (const Weight& weight : group.weights) addresses.push_back(weight.storage.data());
+  const std::vector<const void*> addresses = addresses_of(group.weights);
   const size_t bytes = addresses.size() * sizeof(void*);
   group.addresses = allocate(bytes);
   loader_.upload(addresses.data(), group.addresses.data(), bytes);
@@ -166,9 +171,7 @@ void CudaBackend::grouped_gemm(TensorView x, const ExpertGroups& groups, const W
   args.assignment_row = groups.assignment_row.data == nullptr ? nullptr : groups.assignment_row.as<int32_t>();
   if (!groups.host_offsets.empty()) args.max_assignments = groups.host_offsets.back();
   if (cuda::suits_grouped_blas(groups.host_offsets)) {
-    std::vector<const void*> addresses;
-    for (const Weight& expert : weights) addresses.push_back(expert.storage.data());
-    cuda::grouped_blas(args, addresses, groups.host_offsets, on);
+    cuda::grouped_blas(args, addresses_of(weights), groups.host_offsets, on);
     return;
   }
   args.weights = reinterpret_cast<const void* const*>(experts.addresses.data());

@@ -22,6 +22,6 @@ std::string human_bytes(double bytes) {
   return text_of(bytes, unit, unit == 0 || bytes >= 100 ? 0 : 1);
 }
 
-std::string megabytes(double bytes) { return text_of(bytes / 1e6, 2, 1); }
+std::string megabytes(int64_t bytes) { return text_of(static_cast<double>(bytes) / 1e6, 2, 1); }
 
 }  // namespace octet

@@ -11,6 +11,6 @@ std::string human_bytes(double bytes);
 inline std::string human_bytes(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
 
 // "1234.5 MB", for numbers that are read beside each other.
-std::string megabytes(double bytes);
+std::string megabytes(int64_t bytes);
 
 }  // namespace octet

@@ -35,10 +35,10 @@ namespace {
 Status out_of_memory(const std::bad_alloc& error) {
   std::string line = "out of memory";
   const auto* large = dynamic_cast<const OutOfMemory*>(&error);
-  if (large != nullptr) line += fmt::format(": {} more were asked for", megabytes(static_cast<double>(large->bytes())));
+  if (large != nullptr)
+    line += fmt::format(": {} more were asked for", megabytes(static_cast<int64_t>(large->bytes())));
   if (const auto bound = tightest_memory(KernelFiles())) {
-    line += fmt::format("; {} has {} of {} left", bound->name, megabytes(static_cast<double>(bound->available)),
-                        megabytes(static_cast<double>(bound->limit)));
+    line += fmt::format("; {} has {} of {} left", bound->name, megabytes(bound->available), megabytes(bound->limit));
   }
   return {StatusCode::kFailed, std::move(line)};
 }

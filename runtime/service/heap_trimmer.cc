@@ -2,17 +2,13 @@
 
 #include <malloc.h>
 
-#include <condition_variable>
-#include <mutex>
+#include "runtime/base/stop_wait.h"
 
 namespace octet {
 
 HeapTrimmer::HeapTrimmer(std::chrono::milliseconds interval)
     : thread_([interval](const std::stop_token& stop) {
-        std::mutex mutex;
-        std::unique_lock lock(mutex);
-        std::condition_variable_any never;
-        while (!never.wait_for(lock, stop, interval, [&stop] { return stop.stop_requested(); })) ::malloc_trim(0);
+        while (!stops_within(stop, interval)) ::malloc_trim(0);
       }) {}
 
 }  // namespace octet

@@ -1,9 +1,7 @@
 #include "runtime/service/self_check.h"
 
-#include <condition_variable>
-#include <mutex>
-
 #include "runtime/base/log.h"
+#include "runtime/base/stop_wait.h"
 #include "runtime/gate/probe.h"
 
 namespace octet {
@@ -18,11 +16,8 @@ SelfCheck::SelfCheck(const Address& address, std::function<void(const Status&)> 
 
 SelfCheck::SelfCheck(const Address& address, std::function<void(const Status&)> on_failure, Times times)
     : thread_([address, on_failure = std::move(on_failure), times](const std::stop_token& stop) {
-        std::mutex mutex;
-        std::unique_lock lock(mutex);
-        std::condition_variable_any never;
         int failures = 0;
-        while (!never.wait_for(lock, stop, times.interval, [&stop] { return stop.stop_requested(); })) {
+        while (!stops_within(stop, times.interval)) {
           const Status status = probe_http2(address, times.patience, stop);
           failures = status.ok() ? 0 : failures + 1;
           if (stop.stop_requested()) return;

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "runtime/base/log.h"
+#include "runtime/base/stop_wait.h"
 #include "runtime/service/api_key.h"
 #include "runtime/service/grpc/generation_service.h"
 #include "runtime/service/grpc/health_service.h"
@@ -79,10 +80,7 @@ struct Server::Impl {
   }
 
   void look_after(const std::stop_token& stop) {
-    std::mutex mutex;
-    std::unique_lock lock(mutex);
-    std::condition_variable_any never;
-    while (!never.wait_for(lock, stop, kWatchInterval, [&stop] { return stop.stop_requested(); })) {
+    while (!stops_within(stop, kWatchInterval)) {
       service.rpcs().drop_stalled(service.facts().limits.stall_limit);
       const std::lock_guard health_lock(health_mutex);
       update_health();
