@@ -18,10 +18,17 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::IsEmpty;
 
-std::vector<pid_t> children_of(pid_t process) {
-  const std::string folder = "/proc/" + std::to_string(process);
-  std::ifstream file(folder + "/task/" + std::to_string(process) + "/children");
-  return {std::istream_iterator<pid_t>(file), {}};
+// Ranks that have become their program: until then they hold the sockets of mpirun, whose port is not the test's.
+std::vector<pid_t> ranks_of(pid_t mpirun) {
+  const std::string folder = "/proc/" + std::to_string(mpirun);
+  std::ifstream file(folder + "/task/" + std::to_string(mpirun) + "/children");
+  std::vector<pid_t> ranks{std::istream_iterator<pid_t>(file), {}};
+  const std::string program = std::filesystem::path(OCTET_WATCHDOG_PROGRAM).filename();
+  std::erase_if(ranks, [&](pid_t rank) {
+    std::error_code gone;
+    return std::filesystem::read_symlink("/proc/" + std::to_string(rank) + "/exe", gone).filename() != program;
+  });
+  return ranks;
 }
 
 // Inodes of the sockets of a process.
@@ -63,7 +70,7 @@ class Crowd {
     std::vector<UniqueFd> open;
     std::mt19937 random(3);
     while (!stop.stop_requested() && size_ < 1000) {
-      for (const pid_t rank : children_of(mpirun)) {
+      for (const pid_t rank : ranks_of(mpirun)) {
         for (const uint16_t port : ports_of(rank)) {
           for (int i = 0; i < 100; ++i) call(port, open, random);
         }
