@@ -32,6 +32,9 @@ struct JobFailure {
   int exit_code = 3;
   int rank = 0;
   std::string line;
+  // Nothing was heard of the rank for too long: it hangs, or there is no way to it any more. Known to whoever found it,
+  // and not part of a message.
+  bool silent = false;
 };
 
 std::vector<std::byte> pack_report(const ProgressReport& report);

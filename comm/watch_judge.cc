@@ -55,7 +55,9 @@ std::optional<JobFailure> WatchJudge::verdict(Time now) const {
     }
     const Time silent = silence(static_cast<int>(i), now);
     if (!rank.lost_at && silent > limits_.silence) {
-      return failure(i, fmt::format("has been silent for {:.1f} s", seconds(silent)) + last_seen(i));
+      JobFailure found = failure(i, fmt::format("has been silent for {:.1f} s", seconds(silent)) + last_seen(i));
+      found.silent = true;
+      return found;
     }
   }
   return sees_all_ ? collective_verdict(now) : std::nullopt;
@@ -74,7 +76,9 @@ std::string WatchJudge::last_seen(size_t rank) const {
 }
 
 JobFailure WatchJudge::failure(size_t rank, const std::string& what) const {
-  return {Status(StatusCode::kRankLost, "").exit_code(), static_cast<int>(rank), name(rank) + " " + what};
+  return {.exit_code = Status(StatusCode::kRankLost, "").exit_code(),
+          .rank = static_cast<int>(rank),
+          .line = name(rank) + " " + what};
 }
 
 // In a collective that should end by itself: waiting for a plan while rank 0 has no request is no hang.

@@ -5,6 +5,7 @@
 
 #include "launcher/interrupt.h"
 #include "launcher/job/job_line.h"
+#include "launcher/job/launcher_daemon.h"
 #include "launcher/model_options.h"
 #include "launcher/output.h"
 #include "runtime/base/human_bytes.h"
@@ -44,6 +45,7 @@ class LauncherObserver final : public SessionObserver {
   }
   void on_job_failure(const JobFailure& failure) override {
     if (on_failure_) on_failure_(failure);
+    if (failure.silent && failure.rank == 0) end_launcher_daemon();
   }
 
  private:

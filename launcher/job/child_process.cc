@@ -11,7 +11,10 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "runtime/base/check.h"
@@ -73,6 +76,25 @@ std::vector<std::string> environment_with(const std::vector<std::string>& own) {
   _exit(127);
 }
 
+void signal_children(int signal) {
+  std::error_code gone;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task", gone)) {
+    std::ifstream children(thread.path() / "children");
+    for (pid_t child = 0; children >> child;) kill(child, signal);
+  }
+}
+
+// Whether they have, by then.
+bool all_children_end(std::chrono::steady_clock::time_point deadline) {
+  while (true) {
+    const pid_t ended = waitpid(-1, nullptr, WNOHANG);
+    if (ended < 0 && errno == ECHILD) return true;
+    if (ended > 0) continue;
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
 }  // namespace
 
 Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& words, const ChildOptions& options) {
@@ -116,6 +138,14 @@ int ChildProcess::wait() {
   while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) continue;
   pid_ = -1;
   return status;
+}
+
+void adopt_orphans() { prctl(PR_SET_CHILD_SUBREAPER, 1); }
+
+void end_orphans(std::chrono::steady_clock::time_point deadline) {
+  if (!all_children_end(deadline)) signal_children(SIGTERM);
+  if (!all_children_end(std::chrono::steady_clock::now() + std::chrono::seconds(1))) signal_children(SIGKILL);
+  all_children_end(std::chrono::steady_clock::now() + std::chrono::seconds(1));
 }
 
 bool read_some(int descriptor, std::string& text) {

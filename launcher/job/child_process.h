@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,13 @@ class ChildProcess {
   pid_t pid_ = -1;
   UniqueFd errors_, output_, exited_;
 };
+
+// From now on processes whose parents end before them are this process's children if a child of its own is above them.
+void adopt_orphans();
+
+// Ends the children of this process that have not ended by themselves at `deadline`: asks, and kills after a second.
+// For a process whose children are all orphans that it has adopted.
+void end_orphans(std::chrono::steady_clock::time_point deadline);
 
 // What can be read now is put behind `text`; false at the end of the stream. Waits for at least a byte.
 bool read_some(int descriptor, std::string& text);

@@ -38,7 +38,9 @@ Supervisor::Supervisor(SupervisedJob job)
     : job_(std::move(job)),
       own_group_(job_.is_service || isatty(STDIN_FILENO) == 0),
       signals_(catch_signals()),
-      start_(job_.start_limit, Clock::now()) {}
+      start_(job_.start_limit, Clock::now()) {
+  adopt_orphans();
+}
 
 Status Supervisor::run() {
   RestartWindow window(job_.restarts);
@@ -126,7 +128,8 @@ void Supervisor::hurry_start(const ChildProcess& child, const JobDesk& desk) {
   child.send(SIGTERM);
 }
 
-// Passes on what is still under way, until nothing has come for a while.
+// Passes on what is still under way, until nothing has come for a while. What the launcher leaves, such as an ssh whose
+// other host is beyond a cut, would hold this job's output for long.
 Supervisor::End Supervisor::end_of(ChildProcess& child, JobDesk& desk) {
   const int wait_status = child.wait();
   desk.end_processes();
@@ -141,6 +144,7 @@ Supervisor::End Supervisor::end_of(ChildProcess& child, JobDesk& desk) {
     write_errors(output_.take(piece, Clock::now()));
     if (ended && !desk.has_callers()) break;
   }
+  end_orphans(enough);
   hear_desk(desk);
   write_errors(desk.finish());
   write_errors(output_.finish(/*failed=*/wait_status != 0));

@@ -58,6 +58,7 @@ TEST_F(WatchJudgeTest, SilenceBeyondTheLimitNamesRankHostAndPlace) {
   ASSERT_TRUE(verdict);
   EXPECT_EQ(verdict->rank, 2);
   EXPECT_EQ(verdict->exit_code, 3);
+  EXPECT_TRUE(verdict->silent);
   EXPECT_THAT(verdict->line, AllOf(HasSubstr("rank 2 (host b) has been silent for 11.0 s"),
                                    HasSubstr("last seen in layer 3, dispatch: computing; rank 0 is in layer 3"),
                                    HasSubstr("received 96 of 128 bytes and 2 of 3 peers")));
@@ -80,6 +81,7 @@ TEST_F(WatchJudgeTest, LostRankIsDeadAfterTheGraceUnlessItSaidGoodbye) {
   const auto verdict = judge_.verdict(milliseconds(1200));
   ASSERT_TRUE(verdict);
   EXPECT_EQ(verdict->rank, 2);
+  EXPECT_FALSE(verdict->silent);
   EXPECT_THAT(verdict->line, HasSubstr("rank 2 (host b) died: its connection closed without a goodbye; last seen in "
                                        "layer 3, dispatch: in all_to_all_v number 2"));
 }
