@@ -11,7 +11,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using RpcCode = grpc::StatusCode;
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -175,7 +174,7 @@ class BadRequests : public ::testing::Test {
     v1::GenerateRequest request = text_request("In the beginning", 8);
     bad.spoil(request);
     for (const Reply& reply : {stream(*stub, request), generate(*stub, request)}) {
-      EXPECT_EQ(reply.status.error_code(), RpcCode::INVALID_ARGUMENT) << reply.status.error_message();
+      EXPECT_EQ(reply.status.error_code(), GrpcCode::INVALID_ARGUMENT) << reply.status.error_message();
       EXPECT_THAT(reply.status.error_message(), HasSubstr(bad.field));
       for (const std::string& part : bad.parts) EXPECT_THAT(reply.status.error_message(), HasSubstr(part));
       EXPECT_EQ(bad_field_of(reply.status), bad.field);
@@ -247,7 +246,7 @@ TEST_F(BadRequests, UnknownModelIsNotFound) {
   v1::GenerateRequest request = text_request("a", 4);
   request.set_model("gpt-5");
   const Reply reply = stream(*stub, request);
-  EXPECT_EQ(reply.status.error_code(), RpcCode::NOT_FOUND);
+  EXPECT_EQ(reply.status.error_code(), GrpcCode::NOT_FOUND);
   EXPECT_THAT(reply.status.error_message(), AllOf(HasSubstr("gpt-5"), HasSubstr("octet-demo")));
   request.set_model("octet-demo");
   EXPECT_TRUE(stream(*stub, request).status.ok());
@@ -256,7 +255,7 @@ TEST_F(BadRequests, UnknownModelIsNotFound) {
 TEST_F(BadRequests, AMessageOverTheLimitIsRefused) {
   const auto stub = server_->stub();
   const Reply reply = stream(*stub, text_request(std::string(5 << 20, 'a'), 4));
-  EXPECT_EQ(reply.status.error_code(), RpcCode::RESOURCE_EXHAUSTED) << reply.status.error_message();
+  EXPECT_EQ(reply.status.error_code(), GrpcCode::RESOURCE_EXHAUSTED) << reply.status.error_message();
   EXPECT_TRUE(stream(*stub, text_request("a", 4)).status.ok());
 }
 
@@ -268,8 +267,8 @@ TEST_F(BadRequests, ALiveRequestIdIsTaken) {
   auto first = std::async(std::launch::async, [&] { return stream(*stub, request); });
   server_->runner().await_step();
   const Reply second = stream(*stub, request);
-  EXPECT_EQ(second.status.error_code(), RpcCode::ALREADY_EXISTS) << second.status.error_message();
-  EXPECT_EQ(details_of(second.status).code(), RpcCode::ALREADY_EXISTS);
+  EXPECT_EQ(second.status.error_code(), GrpcCode::ALREADY_EXISTS) << second.status.error_message();
+  EXPECT_EQ(details_of(second.status).code(), GrpcCode::ALREADY_EXISTS);
   server_->runner().open();
   EXPECT_TRUE(first.get().status.ok());
   EXPECT_TRUE(stream(*stub, request).status.ok());  // it is free again
@@ -290,7 +289,7 @@ TEST_F(BadRequests, AbortEndsTheRequestAndOfAnUnknownOneDoesNothing) {
   abort.set_request_id("mine");
   grpc::ClientContext known;
   EXPECT_TRUE(stub->Abort(&known, abort, &response).ok());
-  EXPECT_EQ(running.get().status.error_code(), RpcCode::CANCELLED);  // although no step has ended
+  EXPECT_EQ(running.get().status.error_code(), GrpcCode::CANCELLED);  // although no step has ended
   server_->runner().open();
   EXPECT_EQ(server_->await_idle(), 0);
 }
@@ -299,7 +298,7 @@ TEST_F(BadRequests, APassedDeadlineIsNeverQueued) {
   const auto stub = server_->stub();
   server_->runner().close();
   const Reply reply = stream(*stub, text_request("a", 4), {.deadline = std::chrono::milliseconds(-1)});
-  EXPECT_EQ(reply.status.error_code(), RpcCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(reply.status.error_code(), GrpcCode::DEADLINE_EXCEEDED);
   EXPECT_EQ(server_->info().load().num_requests_waiting() + server_->info().load().num_requests_running(), 0);
   server_->runner().open();
 }
@@ -326,7 +325,7 @@ TEST(BadRequestLimits, AMegabyteOfOneWordIsReadQuickly) {
   }
   EXPECT_LT(quickest, 30);
   const Reply reply = stream(*stub, text_request(request.text(), 4));
-  EXPECT_EQ(reply.status.error_code(), RpcCode::INVALID_ARGUMENT);  // of so many tokens
+  EXPECT_EQ(reply.status.error_code(), GrpcCode::INVALID_ARGUMENT);  // of so many tokens
   EXPECT_THAT(reply.status.error_message(), HasSubstr("context of 4096"));
 }
 
@@ -338,7 +337,7 @@ TEST_F(BadRequests, BytesThatAreNoMessageAreRefused) {
     const grpc::ByteBuffer request(&slice, 1);
     grpc::ByteBuffer response;
     const grpc::Status status = call_method(*channel, "/octet.v1.Generation/Generate", request, response);
-    EXPECT_EQ(status.error_code(), RpcCode::INTERNAL) << status.error_message();
+    EXPECT_EQ(status.error_code(), GrpcCode::INTERNAL) << status.error_message();
   }
   EXPECT_TRUE(stream(*server_->stub(), text_request("a", 4)).status.ok());
 }
@@ -349,7 +348,7 @@ TEST(Loading, CallsAreToldToComeBack) {
   TestServer server(std::move(options));
   const auto stub = server.stub();
   for (const Reply& reply : {stream(*stub, text_request("a", 4)), generate(*stub, text_request("a", 4))}) {
-    EXPECT_EQ(reply.status.error_code(), RpcCode::FAILED_PRECONDITION);
+    EXPECT_EQ(reply.status.error_code(), GrpcCode::FAILED_PRECONDITION);
     EXPECT_GT(retry_seconds_of(reply.status).value_or(0), 0);
   }
   EXPECT_EQ(server.info().state(), v1::ServerInfo::STATE_LOADING);

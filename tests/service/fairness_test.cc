@@ -47,15 +47,15 @@ class TokenizeFlood {
 };
 
 double median_seconds(Stub& stub, int count) {
-  std::vector<double> seconds;
+  std::vector<double> times;
   for (int i = 0; i < count; ++i) {
     const Reply reply = stream(stub, text_request("the quick brown fox " + std::to_string(i), 8));
     EXPECT_TRUE(reply.status.ok()) << reply.status.error_message();
     EXPECT_EQ(reply.samples.at(0).last.usage().completion_tokens(), 8U);
-    seconds.push_back(reply.seconds);
+    times.push_back(reply.seconds);
   }
-  std::ranges::sort(seconds);
-  return seconds[seconds.size() / 2];
+  std::ranges::sort(times);
+  return times[times.size() / 2];
 }
 
 TEST(Fairness, TokenizeDoesNotHoldBackGenerate) {

@@ -9,7 +9,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-using RpcCode = grpc::StatusCode;
 
 class Generate : public ::testing::Test {
  protected:
@@ -172,7 +171,8 @@ TEST_F(Generate, LogprobsOfOutputAndPromptAgree) {
   for (const int32_t id : prompt.ids()) scored.mutable_tokens()->add_ids(id);
   for (const int32_t id : reply.tokens()) scored.mutable_tokens()->add_ids(id);
   scored.mutable_response()->set_prompt_logprobs(3);
-  const auto& scores = ask(scored).samples.at(0).prompt;
+  const Reply scored_reply = ask(scored);
+  const auto& scores = scored_reply.samples.at(0).prompt;
   ASSERT_EQ(scores.size(), static_cast<size_t>(prompt.ids_size()) + 12);
   EXPECT_FALSE(scores[0].has_logprob());
   for (size_t i = 0; i < 12; ++i) {
@@ -238,7 +238,7 @@ TEST_F(Generate, ADeadlineEndsTheCallAndFreesItsPages) {
   server_->runner().slow_down(std::chrono::milliseconds(5));
   const Reply reply =
       stream(*server_->stub(), text_request("In the beginning", 2000), {.deadline = std::chrono::milliseconds(200)});
-  EXPECT_EQ(reply.status.error_code(), RpcCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(reply.status.error_code(), GrpcCode::DEADLINE_EXCEEDED);
   EXPECT_EQ(server_->await_idle(), 0);
 }
 
@@ -301,7 +301,7 @@ TEST(GenerateFailure, EveryCallHearsThatTheModelFailed) {
     EXPECT_FALSE(status.ok());
     EXPECT_THAT(status.error_message(), HasSubstr("told to fail"));
   }
-  EXPECT_EQ(stream(*stub, text_request("a", 4)).status.error_code(), RpcCode::UNAVAILABLE);
+  EXPECT_EQ(stream(*stub, text_request("a", 4)).status.error_code(), GrpcCode::UNAVAILABLE);
   while (server.server().failure().ok()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 

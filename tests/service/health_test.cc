@@ -10,7 +10,6 @@ namespace {
 
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
-using RpcCode = grpc::StatusCode;
 using std::chrono::milliseconds;
 
 // Waits for what health says to become so.
@@ -104,7 +103,7 @@ TEST_F(HealthServiceTest, WhoeverWatchesHearsOfEveryChange) {
     }
   }
   contexts[0]->TryCancel();
-  EXPECT_EQ(watches[0]->Finish().error_code(), RpcCode::CANCELLED);
+  EXPECT_EQ(watches[0]->Finish().error_code(), GrpcCode::CANCELLED);
   health_.set_serving(true);  // those who have gone are not told
   HealthCheckResponse response;
   EXPECT_TRUE(watches[1]->Read(&response));
@@ -118,12 +117,12 @@ TEST_F(HealthServiceTest, WhoeverWatchesHearsOfEveryChange) {
 TEST_F(HealthServiceTest, KnowsNoOtherService) {
   grpc::ClientContext context, watching;
   HealthCheckResponse response;
-  EXPECT_EQ(stub_->Check(&context, ask_about("octet.v1.Other"), &response).error_code(), RpcCode::NOT_FOUND);
+  EXPECT_EQ(stub_->Check(&context, ask_about("octet.v1.Other"), &response).error_code(), GrpcCode::NOT_FOUND);
   const auto watch = stub_->Watch(&watching, ask_about("octet.v1.Other"));
   ASSERT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthCheckResponse::SERVICE_UNKNOWN);
   watching.TryCancel();
-  EXPECT_EQ(watch->Finish().error_code(), RpcCode::CANCELLED);
+  EXPECT_EQ(watch->Finish().error_code(), GrpcCode::CANCELLED);
 }
 
 }  // namespace

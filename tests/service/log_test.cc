@@ -18,7 +18,7 @@ std::unique_ptr<v1::Generation::Stub> stub_of(const ServeJob& job) {
   return v1::Generation::NewStub(grpc::CreateChannel(job.address(), grpc::InsecureChannelCredentials()));
 }
 
-bool is_serving(const std::shared_ptr<grpc::Channel>& channel) {
+bool generation_is_serving(const std::shared_ptr<grpc::Channel>& channel) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
   grpc::health::v1::HealthCheckRequest request;
@@ -50,7 +50,7 @@ class UnreadService {
         stub_(v1::Generation::NewStub(channel_)),
         run_(command(num_ranks), errors_.launch()) {}
 
-  bool is_serving() const { return octet::testing::is_serving(channel_); }
+  bool is_serving() const { return generation_is_serving(channel_); }
   v1::Generation::Stub& stub() { return *stub_; }
   UnreadErrors& errors() { return errors_; }
   RunningOctet& run() { return run_; }

@@ -14,9 +14,8 @@
 namespace octet::testing {
 namespace {
 
-using ::testing::HasSubstr;
-using RpcCode = grpc::StatusCode;
 using std::chrono::milliseconds;
+using ::testing::HasSubstr;
 
 // A connection to it.
 int connect_to(const std::string& address) {
@@ -174,7 +173,7 @@ TEST(Drain, FinishesWhatIsUnderWayAndRefusesTheRest) {
   StreamsUnderWay streams(server, 8, 200);
   server.server().drain();
   const Reply late = stream(*server.stub(), text_request("a", 2));
-  EXPECT_EQ(late.status.error_code(), RpcCode::UNAVAILABLE);
+  EXPECT_EQ(late.status.error_code(), GrpcCode::UNAVAILABLE);
   EXPECT_THAT(late.status.error_message(), HasSubstr("draining"));
   for (const Reply& reply : streams.wait()) {
     EXPECT_TRUE(reply.status.ok()) << reply.status.error_message();
@@ -193,10 +192,10 @@ void expect_failure_to_be_told(double most_seconds) {
   server.server().fail("rank 1 (host a) died: killed by signal 9");
   EXPECT_LT(seconds_since(begin), most_seconds);
   for (const Reply& reply : streams.wait()) {
-    EXPECT_EQ(reply.status.error_code(), RpcCode::UNAVAILABLE);
+    EXPECT_EQ(reply.status.error_code(), GrpcCode::UNAVAILABLE);
     EXPECT_THAT(reply.status.error_message(), HasSubstr("rank 1"));
   }
-  EXPECT_EQ(stream(*server.stub(), text_request("a", 2)).status.error_code(), RpcCode::UNAVAILABLE);
+  EXPECT_EQ(stream(*server.stub(), text_request("a", 2)).status.error_code(), GrpcCode::UNAVAILABLE);
   server.runner().open();
 }
 

@@ -13,7 +13,6 @@
 namespace octet::testing {
 namespace {
 
-using RpcCode = grpc::StatusCode;
 using std::chrono::milliseconds;
 
 std::future<Reply> begin(TestServer& server, v1::GenerateRequest request, CallOptions options = {}) {
@@ -63,7 +62,7 @@ void expect_cancels_free_memory(int count) {
         context.TryCancel();
       }
       while (reader->Read(&chunk)) continue;
-      EXPECT_EQ(reader->Finish().error_code(), RpcCode::CANCELLED);
+      EXPECT_EQ(reader->Finish().error_code(), GrpcCode::CANCELLED);
     }
   };
   std::vector<std::future<void>> cancellers;
@@ -100,8 +99,8 @@ void expect_deadline_storm_passes(int count, double most_delay) {
       for (int i = next++; i < count; i = next++) {
         const Reply reply =
             stream(*stub, drawn_request(static_cast<uint32_t>(i), 100, 1000), {.deadline = milliseconds(1 + i % 50)});
-        EXPECT_TRUE(reply.status.error_code() == RpcCode::DEADLINE_EXCEEDED ||
-                    reply.status.error_code() == RpcCode::RESOURCE_EXHAUSTED)
+        EXPECT_TRUE(reply.status.error_code() == GrpcCode::DEADLINE_EXCEEDED ||
+                    reply.status.error_code() == GrpcCode::RESOURCE_EXHAUSTED)
             << reply.status.error_message();
       }
     }));
@@ -145,7 +144,7 @@ void expect_excess_is_refused(int count, int64_t max_batch, int64_t max_queue, d
   for (auto& future : replies) {
     const Reply reply = future.get();
     if (reply.status.ok()) continue;
-    EXPECT_EQ(reply.status.error_code(), RpcCode::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(reply.status.error_code(), GrpcCode::RESOURCE_EXHAUSTED);
     EXPECT_GT(retry_seconds_of(reply.status).value_or(0), 0);
     slowest = std::max(slowest, reply.seconds);
   }
@@ -244,7 +243,7 @@ void expect_slow_clients_to_delay_nobody(int num_readers, int num_others, double
   EXPECT_TRUE(server.server().wait_until_drained(std::chrono::minutes(1)));
   for (const auto& stream : stalled) {
     const Reply reply = stream->read();
-    EXPECT_EQ(reply.status.error_code(), RpcCode::RESOURCE_EXHAUSTED) << reply.status.error_message();
+    EXPECT_EQ(reply.status.error_code(), GrpcCode::RESOURCE_EXHAUSTED) << reply.status.error_message();
     EXPECT_THAT(reply.status.error_message(), ::testing::HasSubstr("has read nothing for 2 s"));
     EXPECT_LT(reply.tokens().size(), 800U);
   }
@@ -262,7 +261,7 @@ TEST(SlowClient, MayNotLetMoreThanALimitWait) {
   EXPECT_TRUE(server.server().wait_until_drained(std::chrono::minutes(1)));
   EXPECT_EQ(server.await_idle(), 0);
   const Reply reply = stalled.read();
-  EXPECT_EQ(reply.status.error_code(), RpcCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(reply.status.error_code(), GrpcCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(reply.status.error_message(), ::testing::HasSubstr("more than 32768 bytes"));
   // What was read can be resumed, here by clients of a server with more patience.
   TestServer patient;
@@ -276,7 +275,7 @@ TEST(WholeAnswers, AreNoLargerThanWhatMayWait) {
   options.server.limits.max_outbox_bytes = 32 << 10;
   TestServer server(options);
   const Reply reply = generate(*server.stub(), long_request(1));
-  EXPECT_EQ(reply.status.error_code(), RpcCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(reply.status.error_code(), GrpcCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(reply.status.error_message(), ::testing::HasSubstr("more than 32768 bytes: GenerateStream"));
   EXPECT_EQ(server.await_idle(), 0);
   v1::TokenizeRequest text;
@@ -284,7 +283,7 @@ TEST(WholeAnswers, AreNoLargerThanWhatMayWait) {
   grpc::ClientContext context;
   v1::TokenizeResponse tokens;
   const grpc::Status status = server.stub()->Tokenize(&context, text, &tokens);
-  EXPECT_EQ(status.error_code(), RpcCode::RESOURCE_EXHAUSTED) << status.error_message();
+  EXPECT_EQ(status.error_code(), GrpcCode::RESOURCE_EXHAUSTED) << status.error_message();
   EXPECT_THAT(status.error_message(), ::testing::HasSubstr("more than 32768 bytes"));
 }
 

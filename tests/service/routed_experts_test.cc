@@ -13,7 +13,7 @@ using ::testing::ElementsAreArray;
 // The demo model's layers and experts a token.
 constexpr int kIdsOfToken = 4 * 2;
 
-v1::GenerateRequest drawn_request(int prompt_tokens, uint32_t max_new_tokens, uint32_t seed) {
+v1::GenerateRequest request_for_routes(int prompt_tokens, uint32_t max_new_tokens, uint32_t seed) {
   v1::GenerateRequest request = token_request(prompt_tokens, max_new_tokens, seed);
   request.mutable_sampling()->set_temperature(1);
   request.mutable_sampling()->set_seed(seed);
@@ -52,7 +52,7 @@ void expect_reference_experts(const v1::GenerateRequest& request, const Reply& r
 
 std::vector<v1::GenerateRequest> requests_of_all_kinds() {
   std::vector<v1::GenerateRequest> requests;
-  for (uint32_t i = 0; i < 6; ++i) requests.push_back(drawn_request(1 + static_cast<int>(i) * 37, 12 + i, i));
+  for (uint32_t i = 0; i < 6; ++i) requests.push_back(request_for_routes(1 + static_cast<int>(i) * 37, 12 + i, i));
   requests[1].mutable_sampling()->set_n(3);
   requests[2].mutable_response()->set_prompt_logprobs(0);
   requests[3].mutable_response()->set_echo(true);
@@ -108,20 +108,22 @@ TEST(RoutedExperts, AreTheSameOnFourRanks) {
 
 TEST(RoutedExperts, DoNotMindThePrefixCache) {
   TestServer server;
-  v1::GenerateRequest request = drawn_request(150, 8, 3);
+  v1::GenerateRequest request = request_for_routes(150, 8, 3);
   const Reply first = ask(server, request), second = ask(server, request);
   EXPECT_EQ(first.samples.at(0).last.usage().cached_tokens(), 0U);
   EXPECT_EQ(second.samples.at(0).last.usage().cached_tokens(), 128U);
   expect_reference_experts(request, first);
   expect_reference_experts(request, second);
   request.mutable_response()->set_echo(true);  // lists a prompt of which nothing was asked
-  for (const v1::Token& token : ask(server, request).samples.at(0).prompt) EXPECT_EQ(token.routed_experts_size(), 0);
+  const Reply echoed = ask(server, request);
+  EXPECT_EQ(echoed.samples.at(0).prompt.size(), 150U);
+  for (const v1::Token& token : echoed.samples.at(0).prompt) EXPECT_EQ(token.routed_experts_size(), 0);
 }
 
 // Unary answers list the tokens, too; ids fit a byte each on the wire.
 TEST(RoutedExperts, AreListedCompactly) {
   const TestServer server;
-  const Reply reply = generate(*server.stub(), drawn_request(5, 4, 1));
+  const Reply reply = generate(*server.stub(), request_for_routes(5, 4, 1));
   ASSERT_TRUE(reply.status.ok()) << reply.status.error_message();
   ASSERT_EQ(reply.samples.at(0).token_list.size(), 4U);
   for (v1::Token token : reply.samples.at(0).token_list) {

@@ -20,6 +20,7 @@
 namespace octet::testing {
 
 using Stub = v1::Generation::Stub;
+using GrpcCode = grpc::StatusCode;
 using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 

@@ -10,7 +10,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using RpcCode = grpc::StatusCode;
 
 Reply ask(const TestServer& server, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   const auto stub = v1::Generation::NewStub(server.connect(credentials));
@@ -24,7 +23,7 @@ TEST(Tls, ServesThoseWhoSpeakItAndNobodyElse) {
   options.server.tls_key = files.path("server.key");
   const TestServer server(options);
   EXPECT_TRUE(ask(server, grpc::SslCredentials({files.text("ca.pem"), "", ""})).status.ok());
-  EXPECT_EQ(ask(server, grpc::InsecureChannelCredentials()).status.error_code(), RpcCode::UNAVAILABLE);
+  EXPECT_EQ(ask(server, grpc::InsecureChannelCredentials()).status.error_code(), GrpcCode::UNAVAILABLE);
 }
 
 // Puts another authority's certificate, or the half of it, where a server looks for its own.
@@ -137,9 +136,9 @@ TEST(Tls, ClientsNeedACertificateWhereAnAuthorityIsNamed) {
     return grpc::SslCredentials({files.text("ca.pem"), from.text("client.key"), from.text("client.pem")});
   };
   EXPECT_TRUE(ask(server, with(files)).status.ok());
-  EXPECT_EQ(ask(server, with(others)).status.error_code(), RpcCode::UNAVAILABLE);
+  EXPECT_EQ(ask(server, with(others)).status.error_code(), GrpcCode::UNAVAILABLE);
   const auto without = grpc::SslCredentials({files.text("ca.pem"), "", ""});
-  EXPECT_EQ(ask(server, without).status.error_code(), RpcCode::UNAVAILABLE);
+  EXPECT_EQ(ask(server, without).status.error_code(), GrpcCode::UNAVAILABLE);
 }
 
 class ApiKey : public ::testing::Test {
@@ -163,8 +162,8 @@ TEST_F(ApiKey, IsAskedForOnEveryRouteButHealth) {
       grpc::ClientContext context;
       set_up(context, options);
       const grpc::Status status = method(context);
-      EXPECT_EQ(status.error_code(), RpcCode::UNAUTHENTICATED) << wrong;
-      EXPECT_EQ(details_of(status).code(), RpcCode::UNAUTHENTICATED);
+      EXPECT_EQ(status.error_code(), GrpcCode::UNAUTHENTICATED) << wrong;
+      EXPECT_EQ(details_of(status).code(), GrpcCode::UNAUTHENTICATED);
     };
     refused([&](auto& context) {
       v1::TokenizeResponse r;
@@ -193,8 +192,8 @@ TEST_F(ApiKey, IsAskedForOnEveryRouteButHealth) {
       EXPECT_FALSE(asked->Read(&response));
       return asked->Finish();
     });
-    EXPECT_EQ(stream(*stub, text_request("a", 2), options).status.error_code(), RpcCode::UNAUTHENTICATED);
-    EXPECT_EQ(generate(*stub, text_request("a", 2), options).status.error_code(), RpcCode::UNAUTHENTICATED);
+    EXPECT_EQ(stream(*stub, text_request("a", 2), options).status.error_code(), GrpcCode::UNAUTHENTICATED);
+    EXPECT_EQ(generate(*stub, text_request("a", 2), options).status.error_code(), GrpcCode::UNAUTHENTICATED);
   }
   EXPECT_TRUE(is_serving(*server_.connect()));
 }
@@ -230,7 +229,7 @@ TEST(Reflection, GivesTheSurfaceFromTheServerItself) {
   ASSERT_EQ(file.file_descriptor_response().file_descriptor_proto_size(), 3);  // with Any and Duration
   EXPECT_THAT(file.file_descriptor_response().file_descriptor_proto(0), HasSubstr("GenerateStream"));
   const auto unknown = ask_for([](auto& request) { request.set_file_containing_symbol("no.such.Thing"); });
-  EXPECT_EQ(unknown.error_response().error_code(), RpcCode::NOT_FOUND);
+  EXPECT_EQ(unknown.error_response().error_code(), GrpcCode::NOT_FOUND);
   asked->WritesDone();
   EXPECT_TRUE(asked->Finish().ok());
 }

@@ -9,12 +9,11 @@
 namespace octet::testing {
 namespace {
 
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
-using RpcCode = grpc::StatusCode;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 TEST(RateLimit, LetsAMinutesWorthGoAtOnceAndFillsSteadily) {
   RateLimit limit;
@@ -124,9 +123,9 @@ TEST(Tenants, AbortEndsOnlyTheCallsOfTheSameKey) {
   EXPECT_TRUE(call.finish().status.ok());
   HeldCall second(server, "mine", as("alice"));
   const auto another = server.stub();  // a connection of its own
-  EXPECT_EQ(second.abort_by(*another, as("alice")).status.error_code(), RpcCode::CANCELLED);
+  EXPECT_EQ(second.abort_by(*another, as("alice")).status.error_code(), GrpcCode::CANCELLED);
   HeldCall third(server, "mine", as("alice"));
-  EXPECT_EQ(third.abort_by(*another, as("admin")).status.error_code(), RpcCode::CANCELLED);
+  EXPECT_EQ(third.abort_by(*another, as("admin")).status.error_code(), GrpcCode::CANCELLED);
 }
 
 TEST(Tenants, WithoutKeysAbortEndsOnlyTheCallsOfTheSameConnection) {
@@ -135,7 +134,7 @@ TEST(Tenants, WithoutKeysAbortEndsOnlyTheCallsOfTheSameConnection) {
   EXPECT_TRUE(abort_call(*server.stub(), "mine").ok());
   EXPECT_TRUE(call.finish().status.ok());
   HeldCall second(server, "mine");
-  EXPECT_EQ(second.abort_by(second.stub()).status.error_code(), RpcCode::CANCELLED);
+  EXPECT_EQ(second.abort_by(second.stub()).status.error_code(), GrpcCode::CANCELLED);
 }
 
 TEST(Tenants, HaveRequestIdsOfTheirOwn) {
@@ -143,7 +142,7 @@ TEST(Tenants, HaveRequestIdsOfTheirOwn) {
   v1::GenerateRequest request = text_request("a", 2);
   request.set_request_id("mine");
   HeldCall call(server, "mine", as("alice"));
-  EXPECT_EQ(stream(call.stub(), request, as("alice")).status.error_code(), RpcCode::ALREADY_EXISTS);
+  EXPECT_EQ(stream(call.stub(), request, as("alice")).status.error_code(), GrpcCode::ALREADY_EXISTS);
   auto bobs = std::async(std::launch::async, [&] { return stream(*server.stub(), request, as("bob")); });
   EXPECT_TRUE(call.finish().status.ok());
   EXPECT_TRUE(bobs.get().status.ok());
@@ -173,7 +172,7 @@ TEST(Tenants, PriorityIsBoundedByThePolicy) {
   EXPECT_TRUE(ask(server, 0, as("second")).ok());
   EXPECT_TRUE(ask(server, -100, as("second")).ok());
   const grpc::Status refused = ask(server, 11, as("first"));
-  EXPECT_EQ(refused.error_code(), RpcCode::INVALID_ARGUMENT);
+  EXPECT_EQ(refused.error_code(), GrpcCode::INVALID_ARGUMENT);
   EXPECT_EQ(bad_field_of(refused), "priority");
   EXPECT_THAT(refused.error_message(), AllOf(HasSubstr("11"), HasSubstr("10")));
   EXPECT_EQ(bad_field_of(ask(server, 1, as("second"))), "priority");
@@ -198,7 +197,7 @@ TEST(Tenants, RequestsBeyondTheRateAreRefusedWithATimeToComeBack) {
   v1::TokenizeResponse tokens;
   EXPECT_TRUE(stub->Tokenize(&context, text, &tokens).ok());
   const Reply refused = stream(*stub, text_request("a", 1), as("slow"));
-  EXPECT_EQ(refused.status.error_code(), RpcCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(refused.status.error_code(), GrpcCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.status.error_message(), HasSubstr("3 requests a minute"));
   const auto retry = retry_seconds_of(refused.status);
   ASSERT_TRUE(retry.has_value());
@@ -215,7 +214,7 @@ TEST(Tenants, TokensOfPromptsAndOutputsCount) {
   EXPECT_TRUE(stream(*stub, token_request(60, 30), as("slow")).status.ok());
   EXPECT_TRUE(stream(*stub, token_request(60, 30), as("slow")).status.ok());  // ten were left: a debt now
   const Reply refused = stream(*stub, token_request(1, 1), as("slow"));
-  EXPECT_EQ(refused.status.error_code(), RpcCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(refused.status.error_code(), GrpcCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.status.error_message(), HasSubstr("100 tokens a minute"));
   EXPECT_GT(retry_seconds_of(refused.status).value_or(0), 1);
 }
@@ -226,7 +225,7 @@ TEST(Tenants, ConcurrencyIsBoundedByThePolicy) {
   TestServer server(with({one, policy("other")}));
   HeldCall call(server, "first", as("one"));
   const Reply refused = stream(*server.stub(), text_request("a", 1), as("one"));
-  EXPECT_EQ(refused.status.error_code(), RpcCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(refused.status.error_code(), GrpcCode::RESOURCE_EXHAUSTED);
   EXPECT_TRUE(retry_seconds_of(refused.status).has_value());
   auto others =
       std::async(std::launch::async, [&] { return stream(*server.stub(), text_request("a", 1), as("other")); });
@@ -274,7 +273,7 @@ TEST(Tenants, ThatAreReadAgainChangeWhoMayCallAndHowMuch) {
   alice.max_priority = 5;
   server.server().set_tenants({alice, policy("carol")});
   EXPECT_TRUE(call.finish().status.ok());  // what is under way goes on
-  EXPECT_EQ(stream(*server.stub(), text_request("a", 1), as("bob")).status.error_code(), RpcCode::UNAUTHENTICATED);
+  EXPECT_EQ(stream(*server.stub(), text_request("a", 1), as("bob")).status.error_code(), GrpcCode::UNAUTHENTICATED);
   EXPECT_TRUE(stream(*server.stub(), text_request("a", 1), as("carol")).status.ok());
   v1::GenerateRequest urgent = text_request("a", 1);
   urgent.set_priority(5);
@@ -285,7 +284,7 @@ TEST(Tenants, AKeyThatIsNotOneOfThemOpensNothing) {
   TestServer server(with({policy("alice")}));
   for (const std::string wrong : {"", "x", "key of alic", "key of alice ", "key of bob"}) {
     EXPECT_EQ(stream(*server.stub(), text_request("a", 1), {.api_key = wrong}).status.error_code(),
-              RpcCode::UNAUTHENTICATED)
+              GrpcCode::UNAUTHENTICATED)
         << wrong;
   }
 }
